@@ -1,0 +1,74 @@
+# Two commands, nothing before them: `make demo` and `make test`.
+# They need Python >= 3.11 with venv, git and make. Every Python package goes into .venv; pip's own cache keeps the
+# downloads outside the clone.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CODE := aurora_actors plugins tests docs setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test install checks lint types mypy pyright bench docs clean
+
+help:
+	@echo "make demo    kill the writer of a real local cluster, twice, under an application   [ARGS=..., SABOTAGE=1]"
+	@echo "make test    lint, types, documentation and every test                              [ARGS=... for pytest]"
+	@echo "make lint | types | bench | docs | clean"
+
+demo: $(STAMP)
+	@$(BIN)/aurora-actors demo $(ARGS)
+
+# Every check runs, even after one failed, and the tests come last: the end of the output is pytest's summary.
+test: $(STAMP)
+	@checks=0; $(MAKE) --no-print-directory -k -j2 checks || checks=1; \
+	echo "== pytest"; $(BIN)/python -m pytest $(ARGS); tests=$$?; \
+	if [ $$checks -ne 0 ]; then echo "make test: a check before the tests failed, see above" >&2; exit 1; fi; \
+	exit $$tests
+
+checks: lint mypy pyright
+types: mypy pyright
+
+lint: $(STAMP)
+	@echo "== ruff"; $(BIN)/ruff check --quiet --output-format concise $(CODE)
+
+mypy: $(STAMP)
+	@echo "== mypy"; $(BIN)/mypy --no-error-summary
+
+pyright: $(STAMP)
+	@echo "== basedpyright"; $(BIN)/basedpyright
+
+bench: $(STAMP)
+	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site && echo "site/index.html"
+
+clean:
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(STAMP)
+
+# The first interpreter that runs and is new enough. Shims of version managers may exist and yet not run.
+define FIND_PYTHON
+for python in $${PYTHON:-} python3.13 python3.12 python3.11 python3 python3.14 python; do
+    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue
+    if "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then echo "$$python"; exit 0; fi
+    package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        { apt-get update -qq && apt-get install -qq -y "$$package"; } >&2 || continue
+        if "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then echo "$$python"; exit 0; fi
+    else
+        echo "$$python has no venv module; on Debian and Ubuntu: apt-get install $$package" >&2
+    fi
+done
+echo "make: Python >= 3.11 with venv is needed; none found on PATH (PYTHON=/path/to/python names another)" >&2
+exit 1
+endef
+export FIND_PYTHON
+
+$(STAMP): pyproject.toml setup.py
+	@python=$$(bash -c "$$FIND_PYTHON") && echo "== $$($$python --version) -> $(VENV)" && \
+	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then rm -rf $(VENV) && $$python -m venv $(VENV); fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,219 @@
+"""One cluster as this process knows it: its published cell, its actors, and the connections that keep them alive."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from aurora_actors import signals
+from aurora_actors.actors.base import ActorCrashed, Ref, stop_all, tell
+from aurora_actors.actors.clock import Timer
+from aurora_actors.actors.failover import FailoverActor
+from aurora_actors.actors.host_monitor import HostMonitor
+from aurora_actors.actors.messages import HostObserved, ReportTo, Retire
+from aurora_actors.actors.naming import Naming
+from aurora_actors.actors.published import Published
+from aurora_actors.actors.topology import TopologyActor
+from aurora_actors.drivers.base import Access
+from aurora_actors.model.hosts import Host
+from aurora_actors.model.topology import Knowledge, Observation
+
+__all__ = ["Cluster", "Identity", "Lease"]
+
+log = logging.getLogger("aurora_actors.cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells one cluster from another.
+
+    ``cluster_id`` is the user's and only ever separates. ``zone`` is the DNS zone of the hosts, which all clusters of an
+    AWS account and region share, so that it takes the cluster's ``label`` or common ``members`` on top of it. Without a
+    zone only the ``addresses`` connected to count: when in doubt two stay apart.
+    """
+
+    cluster_id: str
+    zone: str
+    labels: frozenset[str] = frozenset()
+    members: frozenset[str] = frozenset()
+    addresses: frozenset[tuple[str, int]] = frozenset()
+
+    def is_same(self, other: Identity) -> bool:
+        if self.cluster_id != other.cluster_id or self.zone != other.zone:
+            return False
+        if self.zone:
+            return bool(self.labels & other.labels or self.members & other.members)
+        return bool(self.addresses & other.addresses)
+
+    def with_more(self, other: Identity) -> Identity:
+        """What is known when both are the same."""
+        return replace(
+            self,
+            labels=self.labels | other.labels,
+            members=self.members | other.members,
+            addresses=self.addresses | other.addresses,
+        )
+
+
+class Lease:
+    """One connection's hold on its cluster. ``release`` may be called from any thread, more than once."""
+
+    __slots__ = ("_cluster", "_lock", "access")
+
+    def __init__(self, cluster: Cluster, access: Access) -> None:
+        self._cluster: Cluster | None = cluster
+        self._lock = threading.Lock()
+        self.access = access
+
+    def release(self) -> None:
+        with self._lock:
+            cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.released(self)
+
+
+class Cluster:
+    """Shared by all connections to one cluster. ``refresh`` and ``grace`` are in seconds."""
+
+    def __init__(
+        self,
+        name: str,
+        identity: Identity,
+        naming: Naming,
+        known: Knowledge,
+        *,
+        refresh: float,
+        grace: float,
+        timer: Timer,
+        idle: Callable[[Cluster], None],
+    ) -> None:
+        self.name = name
+        self.identity = identity
+        self.naming = naming
+        self.grace = grace
+        self.cell = Published(known)
+        self._refresh = refresh
+        self._timer = timer
+        self._idle = idle
+        self._lock = threading.RLock()
+        self._turn = 0
+        self._leases: dict[Lease, None] = {}
+        self._accesses: tuple[Access, ...] = ()
+        self._monitors: list[Ref] = []
+        self._refs: tuple[Ref, ...] = ()
+
+    def __repr__(self) -> str:
+        topology = self.cell.view.topology
+        return (
+            f"<Cluster {self.name!r} {self.naming.dialect.code}, {len(topology.hosts)} hosts,"
+            f" writer {topology.writer}, {len(self._leases)} connections>"
+        )
+
+    @property
+    def leases(self) -> int:
+        return len(self._leases)
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """How the live connections connect, each way once, the newest last."""
+        return self._accesses
+
+    @property
+    def failover(self) -> Ref:
+        return self._started()[1]
+
+    @property
+    def topology(self) -> Ref:
+        return self._started()[0]
+
+    def lease(self, access: Access) -> Lease:
+        """Keep the cluster alive for one more connection."""
+        with self._lock:
+            same = next((known for known in self._accesses if known.parameters == access.parameters), None)
+            lease = Lease(self, same or access)
+            self._leases[lease] = None
+            if same is None:
+                self._accesses = (*self._accesses, access)
+            self._started()
+            return lease
+
+    def released(self, lease: Lease) -> None:
+        with self._lock:
+            self._leases.pop(lease, None)
+            used = {id(other.access) for other in self._leases}
+            if self._leases:
+                self._accesses = tuple(access for access in self._accesses if id(access) in used)
+            else:
+                # The last one's settings stay for the actors until the grace period is over.
+                self._accesses = (lease.access,)
+                self._retire_later()
+
+    def _retire_later(self) -> None:
+        self._turn += 1
+        if self._refs:
+            self._timer.tell_after(self.grace, self._refs[0], Retire(self._turn))
+
+    def _retired(self, turn: int) -> None:
+        """The grace period is over; called by the topology actor."""
+        if turn == self._turn and not self._leases:
+            self._idle(self)
+
+    def learn(self, seen: Observation, members: tuple[Host, ...]) -> None:
+        """A connection of the application's brought news."""
+        tell(self.topology, HostObserved(seen, members))
+
+    def stop(self, seconds: float) -> None:
+        """Stop the actors, waiting no longer than *seconds*."""
+        with self._lock:
+            refs, self._refs = self._refs, ()
+            monitors, self._monitors = self._monitors, []
+        stop_all((*refs, *monitors), seconds)
+
+    def reset(self) -> None:
+        """In a forked child: the threads are gone, the locks may be held; begin again at the next use."""
+        self._lock = threading.RLock()
+        self._refs = ()
+        self._monitors = []
+
+    def _started(self) -> tuple[Ref, ...]:
+        with self._lock:
+            if not self._refs or any(ref.actor_stopped.is_set() for ref in self._refs):
+                self._refs = self._start()
+            return self._refs
+
+    def _start(self) -> tuple[Ref, ...]:
+        topology = TopologyActor.start(
+            f"topology {self.name}",
+            report=self._crashed,
+            cell=self.cell,
+            endpoints=self.naming.endpoints,
+            refresh=self._refresh,
+            monitor=self._monitor,
+            retire=self._retired,
+            timer=self._timer,
+        )
+        failover = FailoverActor.start(
+            f"failover {self.name}", report=self._crashed, cell=self.cell, topology=topology, timer=self._timer
+        )
+        tell(topology, ReportTo(failover))
+        log.debug("watching cluster %s", self.name)
+        return (topology, failover)
+
+    def _monitor(self, host: Host, topology: Ref) -> Ref:
+        ref = HostMonitor.start(
+            f"host {host.id}",
+            report=self._crashed,
+            host=host,
+            naming=self.naming,
+            accesses=lambda: self._accesses,
+            topology=topology,
+            timer=self._timer,
+        )
+        with self._lock:
+            self._monitors = [*(m for m in self._monitors if not m.actor_stopped.is_set()), ref]
+        return ref
+
+    def _crashed(self, crash: ActorCrashed) -> None:
+        signals.emit(signals.actor_crashed, self.name, crash)

@@ -1,0 +1,140 @@
+"""Answers connections in need of a host: one search for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aurora_actors import signals
+from aurora_actors.actors.base import Actor, ActorCrashed, Ref, tell
+from aurora_actors.actors.clock import Timer
+from aurora_actors.actors.messages import EndSearch, FindHost, HostSighted, SearchFor, Tick, WriterConfirmed
+from aurora_actors.actors.published import Published
+from aurora_actors.model.failover import Sighting, answer, explained
+from aurora_actors.model.hosts import Host
+
+__all__ = ["FailoverActor"]
+
+
+class FailoverActor(Actor):
+    """One for each cluster. Holds the requests of all connections that wait; never waits itself."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        report: Callable[[ActorCrashed], object],
+        cell: Published,
+        topology: Ref,
+        timer: Timer,
+    ) -> None:
+        super().__init__(name, report=report)
+        self._cell = cell
+        self._topology = topology
+        self._timer = timer
+        self._turn = 0
+
+    def begin(self) -> None:
+        self._waiting: list[FindHost] = []
+        self._began: float | None = None
+        self._lost: Host | None = None
+        self._answered = 0
+        self._sightings: dict[str, Sighting] = {}
+
+    def end(self) -> None:
+        if self._began is not None:
+            tell(self._topology, EndSearch())
+
+    def handle(self, message: object) -> None:
+        match message:
+            case FindHost() as request:
+                self._find(request)
+            case HostSighted(sighting):
+                if self._began is not None and sighting.asked >= self._began:
+                    self._sightings[sighting.host.id] = sighting
+                    self._answer()
+            case WriterConfirmed(verdict=verdict):
+                if self._began is None:
+                    return
+                if verdict.at < self._began:
+                    # Said before this search began: what it rests on is the very thing in doubt.
+                    tell(self._topology, SearchFor(self._lost.id if self._lost else ""))
+                else:
+                    self._answer()
+            case Tick(turn):
+                if turn == self._turn:
+                    self._expire()
+            case _:
+                super().handle(message)
+
+    def _find(self, request: FindHost) -> None:
+        standing = self._cell.standing
+        if explained(request.want, standing.topology, standing.verdict, standing.settled):
+            assert standing.topology.writer is not None
+            request.answer((standing.topology.writer,))
+            return
+        self._waiting.append(request)
+        if self._began is None:
+            self._begin_search(request)
+        else:
+            self._answer()
+        self._watch_deadline()
+
+    def _begin_search(self, request: FindHost) -> None:
+        self._began = self._timer.now()
+        self._lost = request.want.lost
+        self._answered = 0
+        self._sightings = {}
+        topology = self._cell.view.topology
+        event = signals.FailoverStarted(topology.cluster, self._lost, topology.generation, self._began)
+        signals.emit(signals.failover_started, topology.cluster, event)
+        tell(self._topology, SearchFor(self._lost.id if self._lost else ""))
+
+    def _answer(self) -> None:
+        """Answer all that can be; the search ends with the last of them."""
+        assert self._began is not None
+        standing = self._cell.standing
+        settled = standing.settled and standing.verdict.at >= self._began
+        sightings = tuple(self._sightings.values())
+        waiting: list[FindHost] = []
+        given: Host | None = None
+        for request in self._waiting:
+            hosts = answer(request.want, standing.topology, standing.verdict, settled, sightings)
+            if not hosts:
+                waiting.append(request)
+            elif request.answer(hosts):
+                self._answered += 1
+                given = hosts[0]
+        self._waiting = [request for request in waiting if not request.reply.done()]
+        if not self._waiting and given is not None:
+            self._end_search(given)
+
+    def _end_search(self, given: Host) -> None:
+        cluster, now = self._cell.view.topology.cluster, self._timer.now()
+        assert self._began is not None
+        writer = self._cell.standing.topology.writer or given
+        event = signals.FailoverCompleted(cluster, writer, now - self._began, self._answered, now)
+        self._began = None
+        tell(self._topology, EndSearch())
+        signals.emit(signals.failover_completed, cluster, event)
+
+    def _watch_deadline(self) -> None:
+        """Have the clock call when the next of those that wait gives up."""
+        if self._waiting:
+            self._turn += 1
+            self._timer.tell_at(min(request.until for request in self._waiting), self.actor_ref, Tick(self._turn))
+
+    def _expire(self) -> None:
+        now = self._timer.now()
+        self._waiting = [r for r in self._waiting if r.until > now and not r.reply.done()]
+        if self._waiting:
+            self._watch_deadline()
+            return
+        if self._began is None:
+            return
+        cluster = self._cell.view.topology.cluster
+        event = signals.FailoverFailed(
+            cluster, now - self._began, "no host answered in the role asked for", self._cell.attempts, now
+        )
+        self._began = None
+        tell(self._topology, EndSearch())
+        signals.emit(signals.failover_failed, cluster, event)

@@ -1,0 +1,149 @@
+"""Every message of the control plane. All are frozen; the reply of a request is the only thing in them that changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aurora_actors.actors.base import Ref, Request
+from aurora_actors.model.failover import Sighting, Want
+from aurora_actors.model.hosts import Host
+from aurora_actors.model.search import Probe
+from aurora_actors.model.topology import ClusterTopology, Observation, Verdict
+
+__all__ = [
+    "EndSearch",
+    "FindHost",
+    "HostObserved",
+    "HostSighted",
+    "HostUnreachable",
+    "LookNow",
+    "ProbeDue",
+    "ProbeHost",
+    "RefreshTopology",
+    "ReportTo",
+    "Rest",
+    "Retire",
+    "SearchFor",
+    "Tick",
+    "WriterConfirmed",
+]
+
+
+# Questions
+
+
+@dataclass(frozen=True, slots=True)
+class FindHost(Request[tuple[Host, ...]]):
+    """Asked of the failover actor by a connection in need: which hosts may it go to? Answered when there is one."""
+
+    want: Want
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshTopology(Request[ClusterTopology]):
+    """Asked of the topology actor: the topology once a host has been asked after now."""
+
+    until: float
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeHost:
+    """Told to a host monitor: ask your host."""
+
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Told to a host monitor: nobody asks for now, give the session back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTo:
+    """Told to the topology actor: whom to tell what a search brings."""
+
+    failover: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFor:
+    """Told to the topology actor: a connection to *lost* is gone; ask everybody until told to end."""
+
+    lost: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndSearch:
+    """Told to the topology actor: nobody waits any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookNow:
+    """Told to the topology actor by its clock: the regular look is due. ``turn`` tells a stale one from the last."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeDue:
+    """Told to the topology actor by its clock: the delayed probe of that host is due."""
+
+    host: str
+    search: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Told to the topology actor by the clock: the grace period that began at *turn* is over."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Told by the clock to whoever asked for it."""
+
+    turn: int
+
+
+# Facts
+
+
+@dataclass(frozen=True, slots=True)
+class HostObserved:
+    """A host answered; ``members`` are the hosts it named, with their endpoints. ``probe`` is None when an
+    application's own connection brought the news."""
+
+    seen: Observation
+    members: tuple[Host, ...]
+    probe: Probe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostUnreachable:
+    """A probe failed. ``had_session``: on a session that had worked before. ``answered``: the host refused, alive."""
+
+    probe: Probe
+    at: float
+    error: str
+    had_session: bool = False
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostSighted:
+    """During a search a host answered in its role."""
+
+    sighting: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class WriterConfirmed:
+    """The writer is known, by its own word."""
+
+    topology: ClusterTopology
+    verdict: Verdict

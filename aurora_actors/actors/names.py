@@ -1,0 +1,167 @@
+"""Name look-ups: off the threads that cannot wait for them, each name once at a time, the last good answer kept."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+
+from aurora_actors.drivers.base import Place, Resolver
+
+from .forking import on_fork
+
+__all__ = ["Names", "names", "set_resolver", "system_resolver"]
+
+PATIENCE_SECONDS = 1.0
+"""How long a look-up may take before the last good answer is used instead: DNS that fails slowly is common while a
+host is down, and its address rarely changes."""
+WORKERS = 3
+"""Look-ups under way at the same time; more would only queue in the system's resolver."""
+IDLE_SECONDS = 5.0
+"""A worker with nothing to do ends after this long."""
+
+log = logging.getLogger("aurora_actors.names")
+
+Addresses = tuple[tuple[str, int], ...]
+
+
+def system_resolver(host: str, port: int) -> Sequence[tuple[str, int]]:
+    """What the operating system says. Blocks; raises ``OSError``."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(info[4][0], int(info[4][1])) for info in found if isinstance(info[4][0], str)]
+
+
+def _system_canonical(host: str) -> str:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
+    return found[0][3] or host
+
+
+def _canonical_or_same(ask: Callable[[str], str], host: str) -> str:
+    try:
+        return ask(host)
+    except Exception as error:
+        # The connect that follows looks the name up as well, and its error is the one to see.
+        log.debug("no canonical name of %s: %s", host, error)
+        return host
+
+
+class Names:
+    """All names that this process looked up, with the addresses they last stood for."""
+
+    def __init__(self) -> None:
+        self.resolver: Resolver | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, as in a forked child, where the workers are gone."""
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[Resolver, str, int], Future[Addresses]] = {}
+        self._good: dict[tuple[Resolver, str, int], Addresses] = {}
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._workers = 0
+        self._idle = 0
+
+    def effective(self, own: Resolver | None) -> Resolver | None:
+        """The resolver in force for a connection; None: the driver resolves names by itself."""
+        return own or self.resolver
+
+    def look_up(self, own: Resolver | None, host: str, port: int, seconds: float = PATIENCE_SECONDS) -> Place:
+        """Where *host* is; the last good answer when there is none within *seconds*. Raises ``OSError``."""
+        resolver = self.effective(own) or system_resolver
+        key = (resolver, host, port)
+        try:
+            addresses = self._asked(key).result(max(0.0, seconds))
+        except (OSError, TimeoutError) as error:
+            known = self._good.get(key)
+            if known is None:
+                if isinstance(error, TimeoutError):
+                    raise OSError(f"no answer to the look-up of {host!r} within {seconds:.1f} s") from None
+                raise
+            addresses = known
+        return Place(host, addresses)
+
+    def canonical(self, own: Resolver | None, host: str) -> str:
+        """The name that *host* is an alias of; *host* when it is none, or cannot be found out in time.
+
+        A resolver may answer through a method ``canonical(host)``; without one its names are taken as they are.
+        """
+        resolver = self.effective(own)
+        ask = _system_canonical if resolver is None else getattr(resolver, "canonical", None)
+        if ask is None:
+            return host
+        reply: Future[str] = Future()
+        with self._lock:
+            self._put(lambda: reply.set_result(_canonical_or_same(ask, host)))
+        try:
+            return reply.result(PATIENCE_SECONDS)
+        except TimeoutError:
+            return host
+
+    def _put(self, task: Callable[[], None]) -> None:
+        """Have a worker do it. Called under the lock."""
+        self._work.put(task)
+        if self._work.qsize() > self._idle and self._workers < WORKERS:
+            self._workers += 1
+            threading.Thread(target=self._serve, name="aurora_actors-names", daemon=True).start()
+
+    def _asked(self, key: tuple[Resolver, str, int]) -> Future[Addresses]:
+        with self._lock:
+            pending = self._pending.get(key)
+            if pending is None:
+                pending = self._pending[key] = Future()
+                self._put(lambda: self._resolve(key, pending))
+            return pending
+
+    def _resolve(self, key: tuple[Resolver, str, int], reply: Future[Addresses]) -> None:
+        resolver, host, port = key
+        try:
+            addresses = tuple((str(address), int(number)) for address, number in resolver(host, port))
+            if not addresses:
+                raise OSError(f"{host!r} stands for no address")
+            self._good[key] = addresses
+        except BaseException as error:  # noqa: BLE001 - it is the answer
+            outcome: BaseException | None = error
+        else:
+            outcome = None
+        with self._lock:
+            self._pending.pop(key, None)
+        if outcome is None:
+            reply.set_result(addresses)
+        else:
+            reply.set_exception(outcome if isinstance(outcome, OSError) else OSError(f"the resolver failed: {outcome!r}"))
+
+    def _serve(self) -> None:
+        work = self._work
+        while True:
+            with self._lock:
+                self._idle += 1
+            try:
+                task = work.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    self._idle -= 1
+                    if work.empty():
+                        self._workers -= 1
+                        return
+                continue
+            with self._lock:
+                self._idle -= 1
+            task()
+
+
+names = Names()
+on_fork(names.reset)
+
+
+def set_resolver(resolver: Resolver | None) -> Resolver | None:
+    """Look names up through *resolver* in the whole process; None: by the operating system. Gives the one before.
+
+    ``resolver(host, port)`` gives the addresses and ports that a name stands for; it may block and raises ``OSError``
+    for a name that it does not know. TLS still verifies the name. What connections behind a bastion, a port-forward or
+    PrivateLink need.
+    """
+    before, names.resolver = names.resolver, resolver
+    return before

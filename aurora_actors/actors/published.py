@@ -1,0 +1,41 @@
+"""What the topology actor publishes and everybody reads, by reference, with no lock and no message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aurora_actors.model.outcome import Attempt
+from aurora_actors.model.topology import ClusterTopology, ClusterView, Knowledge, Verdict
+
+__all__ = ["Published", "Standing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Topology, what its writer rests on, and whether that writer may be handed out: read together."""
+
+    topology: ClusterTopology
+    verdict: Verdict
+    settled: bool
+
+
+class Published:
+    """The cell of one cluster. Only its topology actor stores into it; each store is one assignment of a frozen value.
+
+    ``view`` is compared by identity: it is a new object exactly when the topology or the hosts known to be down changed.
+    ``attempts``: the last failed probe of each host (``seconds`` on the clock of ``time.monotonic()``), for whoever has
+    to say what was tried.
+    """
+
+    __slots__ = ("attempts", "standing", "view")
+
+    def __init__(self, known: Knowledge) -> None:
+        self.view = ClusterView(known.topology)
+        self.standing = Standing(known.topology, known.verdict, known.settled)
+        self.attempts: tuple[Attempt, ...] = ()
+
+    def publish(self, known: Knowledge) -> None:
+        """Store what is known now; called by the topology actor alone."""
+        self.standing = Standing(known.topology, known.verdict, known.settled)
+        if known.topology is not self.view.topology:
+            self.view = ClusterView(known.topology, self.view.down)

@@ -1,0 +1,91 @@
+"""The clusters of this process: found by what identifies them, stopped when nobody needs them, at exit, or by a fork."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+
+from aurora_actors.actors.clock import Clock
+from aurora_actors.actors.cluster import Cluster, Identity
+from aurora_actors.actors.dispatch import dispatcher
+from aurora_actors.actors.forking import on_fork
+
+__all__ = ["Seed", "System", "system"]
+
+EXIT_SECONDS = 0.5
+"""How long the end of the process may wait for actors; their threads are daemons, so that the rest is left behind."""
+Seed = tuple[str, str, int]
+"""A given endpoint: the user's ``cluster_id``, host and port."""
+
+
+class System:
+    """Guards the registry by one lock, under which nothing waits for a server or an actor."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self._seeds: dict[Seed, Cluster] = {}
+        self._clusters: list[Cluster] = []
+        self._exit_registered = False
+        self._lock = threading.RLock()
+        on_fork(self.reset)
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        with self._lock:
+            return tuple(self._clusters)
+
+    def find(self, seed: Seed) -> Cluster | None:
+        """The cluster that a given endpoint was seen to belong to."""
+        with self._lock:
+            return self._seeds.get(seed)
+
+    def join(self, seed: Seed, identity: Identity, make: Callable[[], Cluster]) -> Cluster:
+        """The known cluster of that identity, or the one that *make* makes, under its lock."""
+        with self._lock:
+            cluster = next((known for known in self._clusters if known.identity.is_same(identity)), None)
+            if cluster is None:
+                cluster = make()
+                self._clusters.append(cluster)
+                self._register_exit()
+            else:
+                cluster.identity = cluster.identity.with_more(identity)
+            self._seeds[seed] = cluster
+            return cluster
+
+    def forget(self, cluster: Cluster) -> None:
+        """Stop a cluster that nobody uses any more; one that is used again in the meantime stays. Does not wait."""
+        with self._lock:
+            if cluster.leases:
+                return
+            if cluster in self._clusters:
+                self._clusters.remove(cluster)
+            self._seeds = {seed: known for seed, known in self._seeds.items() if known is not cluster}
+            if not self._clusters:
+                # Under the lock, so that no timer of a cluster that is made just now is dropped.
+                self.clock.stop(0.0)
+        cluster.stop(0.0)
+
+    def stop(self, seconds: float = EXIT_SECONDS) -> None:
+        """Stop everything; a later connection starts it again."""
+        with self._lock:
+            clusters, self._clusters = self._clusters, []
+            self._seeds = {}
+        for cluster in clusters:
+            cluster.stop(seconds / max(1, len(clusters)))
+        dispatcher.stop(seconds)
+        self.clock.stop(seconds)
+
+    def reset(self) -> None:
+        """In a forked child: new locks, no threads; connections carried over keep their cluster and start it afresh."""
+        self._lock = threading.RLock()
+        for cluster in self._clusters:
+            cluster.reset()
+
+    def _register_exit(self) -> None:
+        if not self._exit_registered:
+            self._exit_registered = True
+            atexit.register(self.stop)
+
+
+system = System()

@@ -1,0 +1,186 @@
+"""The sole writer of a cluster's published topology: decides whom to ask, and what the answers mean."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from aurora_actors import signals
+from aurora_actors.actors.base import Actor, ActorCrashed, Ref, Stop, tell
+from aurora_actors.actors.clock import Timer
+from aurora_actors.actors.messages import (
+    EndSearch,
+    HostObserved,
+    HostSighted,
+    HostUnreachable,
+    LookNow,
+    ProbeDue,
+    ProbeHost,
+    RefreshTopology,
+    ReportTo,
+    Rest,
+    Retire,
+    SearchFor,
+    WriterConfirmed,
+)
+from aurora_actors.actors.published import Published
+from aurora_actors.model import search
+from aurora_actors.model.failover import Sighting
+from aurora_actors.model.hosts import Host
+from aurora_actors.model.outcome import Attempt
+from aurora_actors.model.search import Probe, Watch
+from aurora_actors.model.topology import ClusterTopology, Knowledge, observed
+
+__all__ = ["TopologyActor"]
+
+JITTER = 0.2
+"""How far a delayed probe may come early or late, as a share: so that processes do not ask in step."""
+
+
+class TopologyActor(Actor):
+    """A shell round ``model.search`` and ``model.topology``; one for each cluster. Never waits for anybody.
+
+    ``monitor(host, topology)`` starts a host monitor; ``retire`` is called when a grace period ends. ``refresh`` is the interval of the regular look in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        report: Callable[[ActorCrashed], object],
+        cell: Published,
+        endpoints: tuple[Host, ...],
+        refresh: float,
+        monitor: Callable[[Host, Ref], Ref],
+        retire: Callable[[int], object],
+        timer: Timer,
+    ) -> None:
+        super().__init__(name, report=report)
+        self._cell = cell
+        self._endpoints = endpoints
+        self._refresh = refresh
+        self._monitor = monitor
+        self._retire = retire
+        self._timer = timer
+        self._turn = 0
+        self._failover: Ref | None = None
+
+    def begin(self) -> None:
+        standing = self._cell.standing
+        known = Knowledge(standing.topology, standing.verdict, None if standing.settled else self._timer.now())
+        self._watch = Watch(known if standing.topology.writer is not None else replace(known, doubt=None), self._endpoints)
+        self._monitors: dict[str, Ref] = {}
+        self._asking: list[RefreshTopology] = []
+        self._missed: dict[str, Attempt] = {}
+        self._again(0.0 if not standing.settled else self._refresh)
+
+    def end(self) -> None:
+        for monitor in self._monitors.values():
+            tell(monitor, Stop())
+        self._monitors = {}
+
+    def handle(self, message: object) -> None:
+        now = self._timer.now()
+        match message:
+            case HostObserved(probe=None) as fact:
+                self._store(replace(self._watch, known=observed(self._watch.known, fact.seen, fact.members)), ())
+            case HostObserved() as fact:
+                self._saw(fact, now)
+            case HostUnreachable() as fact:
+                self._unreachable(fact, now)
+            case ProbeDue(host, begun):
+                self._store(*search.started(self._watch, host, begun))
+            case SearchFor(lost):
+                self._store(*search.begun(self._watch, now, lost))
+            case EndSearch():
+                self._store(search.ended(self._watch), ())
+                self._rest()
+            case RefreshTopology() as request:
+                self._asking.append(request)
+                self._store(*search.due(self._watch, self._watch.hosts))
+            case LookNow(turn):
+                if turn == self._turn:
+                    self._store(*search.looked(self._watch))
+                    self._again(self._refresh)
+            case Retire(turn):
+                self._retire(turn)
+            case ReportTo(failover):
+                self._failover = failover
+            case _:
+                super().handle(message)
+
+    def _saw(self, fact: HostObserved, now: float) -> None:
+        assert fact.probe is not None
+        self._missed.pop(fact.probe.host.id, None)
+        self._store(*search.saw(self._watch, fact.seen, fact.probe, fact.members, now))
+        if self._failover is not None and self._watch.searching:
+            tell(self._failover, HostSighted(Sighting(fact.seen.host, fact.seen.asked)))
+        asking, self._asking = self._asking, []
+        for request in asking:
+            request.answer(self._watch.known.topology)
+
+    def _unreachable(self, fact: HostUnreachable, now: float) -> None:
+        host = fact.probe.host
+        self._missed[host.id] = Attempt(str(host), fact.at, fact.error)
+        self._cell.attempts = tuple(self._missed.values())
+        self._store(*search.missed(self._watch, host.id, now, had_session=fact.had_session))
+
+    def _store(self, watch: Watch, probes: tuple[Probe, ...]) -> None:
+        before, self._watch = self._watch, watch
+        if watch.known is not before.known:
+            self._publish(before.known, watch.known)
+        for probe in probes:
+            self._send(probe)
+
+    def _publish(self, before: Knowledge, known: Knowledge) -> None:
+        # Published first, answered after: whoever is answered finds the news in the cell.
+        self._cell.publish(known)
+        if known.settled and known.verdict is not before.verdict and self._failover is not None:
+            tell(self._failover, WriterConfirmed(known.topology, known.verdict))
+        if known.topology is not before.topology:
+            self._announce(before.topology, known.topology)
+            self._dismiss(known.topology)
+
+    def _announce(self, old: ClusterTopology, new: ClusterTopology) -> None:
+        cluster, at = new.cluster, self._timer.now()
+        signals.emit(signals.topology_changed, cluster, signals.TopologyChanged(cluster, old, new, at))
+        if old.writer is not None and new.writer is not None and not new.writer.is_same(old.writer):
+            signals.emit(signals.writer_changed, cluster, signals.WriterChanged(cluster, old, new, at))
+        for host in new.hosts:
+            if old.host(host.id) is None:
+                signals.emit(signals.host_added, cluster, signals.HostAdded(cluster, host, at))
+        for host in old.hosts:
+            if new.host(host.id) is None:
+                signals.emit(signals.host_removed, cluster, signals.HostRemoved(cluster, host, at))
+
+    def _dismiss(self, topology: ClusterTopology) -> None:
+        """Stop the monitors of hosts that are no members any more."""
+        wanted = {host.id for host in (*topology.hosts, *self._endpoints)}
+        for host_id in [host_id for host_id in self._monitors if host_id not in wanted]:
+            tell(self._monitors.pop(host_id), Stop())
+
+    def _rest(self) -> None:
+        """After a search only the writer is looked at; the others' sessions are given back."""
+        writer = self._watch.known.topology.writer
+        for host_id, monitor in self._monitors.items():
+            if writer is None or host_id != writer.id:
+                tell(monitor, Rest())
+
+    def _send(self, probe: Probe) -> None:
+        host = probe.host
+        if probe.delay > 0:
+            delay = probe.delay * random.uniform(1 - JITTER, 1 + JITTER)
+            self._timer.tell_after(delay, self.actor_ref, ProbeDue(host.id, self._watch.since or 0.0))
+            return
+        monitor = self._monitors.get(host.id)
+        if monitor is None:
+            monitor = self._monitors[host.id] = self._monitor(host, self.actor_ref)
+        if not tell(monitor, ProbeHost(probe)):
+            # It crashed too often and stopped: a new one is started, not before the next look.
+            del self._monitors[host.id]
+            tell(self.actor_ref, HostUnreachable(probe, self._timer.now(), "its monitor had stopped"))
+
+    def _again(self, seconds: float) -> None:
+        self._turn += 1
+        self._timer.tell_after(seconds, self.actor_ref, LookNow(self._turn))

@@ -1,0 +1,1 @@
+"""The SQL of each engine and how its rows are read. Imports no driver."""

@@ -1,0 +1,55 @@
+"""What the core asks of a dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from aurora_actors.model.faults import Fault
+from aurora_actors.model.hosts import Role
+from aurora_actors.model.topology import HostRow
+
+__all__ = ["Dialect", "Report", "Rows"]
+
+Rows = Sequence[Sequence[str | None]]
+"""The rows of one result, every value as the server's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a host says of itself and its cluster.
+
+    ``id`` is empty where the engine has no instance names. ``waited``: for how many seconds the server held the answer
+    back. ``promotion``: see ``aurora_actors.model.topology.Observation``.
+    """
+
+    id: str
+    role: Role
+    rows: tuple[HostRow, ...] = ()
+    promotion: float = 0.0
+    waited: float = 0.0
+
+
+class Dialect(Protocol):
+    """One engine or flavour: entry-point group ``aurora_actors.dialects``.
+
+    All SQL is schema-qualified, so that no search_path can redirect it, and runs in one round trip.
+    """
+
+    code: ClassVar[str]
+    """The value of ``wrapper_dialect``."""
+    names_hosts: ClassVar[bool]
+    """Whether the engine knows its DB instances by name, so that instance endpoints can be derived."""
+    report_sql: ClassVar[str]
+    """Asks a host who it is, which role it plays and whom it knows."""
+    faults: ClassVar[Mapping[str, Fault]]
+    """What an error code (or the class it begins with) says about the connection."""
+
+    def hold_sql(self, seconds: float) -> str:
+        """Like ``report_sql``, but a reader answers when it was promoted, or after *seconds*."""
+        ...
+
+    def read(self, rows: Rows) -> Report:
+        """The answer to ``report_sql`` or ``hold_sql``. Raises ``ValueError`` when it is not one."""
+        ...

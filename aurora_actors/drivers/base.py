@@ -1,0 +1,156 @@
+"""What the core asks of a driver: entry-point group ``aurora_actors.drivers``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from aurora_actors.dialects.base import Rows
+
+__all__ = ["Access", "Driver", "Failure", "Place", "ProbeError", "ProbeSession", "Resolver", "Wire"]
+
+Resolver: TypeAlias = Callable[[str, int], Sequence[tuple[str, int]]]
+"""``resolve(host, port)``: the addresses and ports that a name stands for. May block; raises ``OSError``."""
+
+Wire = Any
+"""A driver's connection: opaque to everybody but its driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect: the name that TLS and logs use, and the addresses that it stands for just now."""
+
+    host: str
+    addresses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Access:
+    """How connections like this one are opened: the driver's connect and its parameters, secrets among them.
+
+    ``monitoring`` overrides parameters for the sessions of host monitors (``topology-monitoring-`` and
+    ``monitoring-`` prefixes). ``resolve``: the connection's own resolver, if it was given one.
+    """
+
+    driver: Driver = field(repr=False)
+    target: Callable[..., Any] = field(repr=False)
+    parameters: Mapping[str, Any] = field(repr=False)
+    monitoring: Mapping[str, Any] = field(repr=False, default_factory=dict[str, Any])
+    resolve: Resolver | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a driver says of an error: its SQLSTATE, and whether it found the connection broken."""
+
+    sqlstate: str | None
+    lost: bool
+
+
+class ProbeError(Exception):
+    """A probe failed. ``answered``: the host itself refused (so it lives); ``sqlstate``: with that code."""
+
+    def __init__(self, message: str, *, answered: bool = False, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.answered = answered
+        self.sqlstate = sqlstate
+
+
+class ProbeSession(Protocol):
+    """A session of a host monitor's own. Used by one thread."""
+
+    def ask(self, sql: str, timeout: float) -> Rows:
+        """The rows of the last statement in *sql*. Raises ``ProbeError`` within *timeout* seconds."""
+        ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None:
+        """In a forked child: never close the socket, which is the parent's too."""
+        ...
+
+
+class Driver(Protocol):
+    """One community driver. Blocking methods; an asyncio face comes beside them."""
+
+    name: ClassVar[str]
+    schemes: ClassVar[frozenset[str]]
+    dialects: ClassVar[tuple[str, ...]]
+    """Codes of the dialects that it may meet: the one of cluster endpoints first, the plain engine's last."""
+    errors: ClassVar[tuple[type[Exception], ...]]
+    """The base classes of what its calls raise."""
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The parameters that are the driver's own."""
+        ...
+
+    def default_target(self) -> Callable[..., Any]: ...
+
+    def accepts(self, target: Callable[..., Any]) -> bool: ...
+
+    def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        """Conninfo and keywords merged as the driver means them, ours among them. Raises the driver's error."""
+        ...
+
+    def seeds(self, parameters: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+        """The hosts and ports that *parameters* lead to, environment and service files included."""
+        ...
+
+    def open(self, access: Access, place: Place | None, timeout: float | None, *, guarded: bool) -> Wire:
+        """Connect: to *place*, or wherever the parameters lead. *timeout* in seconds bounds it.
+
+        *guarded*: an object that the application may hold; otherwise one that only carries a session.
+        """
+        ...
+
+    def reached(self, wire: Wire) -> tuple[str, str, int]:
+        """Host name, address and port that *wire* is connected to."""
+        ...
+
+    def session_id(self, wire: Wire) -> int | None:
+        """The server's name for the session."""
+        ...
+
+    def connect_timeout(self, parameters: Mapping[str, Any]) -> float | None:
+        """The user's limit for a login, in seconds; None: not given."""
+        ...
+
+    def query(self, wire: Wire, sql: str, timeout: float) -> Rows:
+        """Run *sql* outside any transaction of the application's; the rows as text. Raises the driver's error."""
+        ...
+
+    def failure(self, error: BaseException, wire: Wire) -> Failure: ...
+
+    def close(self, wire: Wire) -> None: ...
+
+    def discard(self, wire: Wire) -> None:
+        """Drop the connection without waiting for anybody."""
+        ...
+
+    def open_probe(self, access: Access, place: Place, timeout: float) -> ProbeSession:
+        """A session for a host monitor. Raises ``ProbeError``."""
+        ...
+
+    def restore(self, old: Wire, new: Wire, timeout: float) -> None:
+        """Give *new* the session of *old*, as far as the driver can see it."""
+        ...
+
+    def attach(self, wire: Wire, proxy: Any) -> None:
+        """From here on *wire*'s guard reports to *proxy*."""
+        ...
+
+    def swap(self, wire: Wire, new: Wire) -> None:
+        """Put *new* under *wire*, now or when the block that is open has been left."""
+        ...
+
+    def give_up(self, wire: Wire) -> None:
+        """*wire* is lost for good."""
+        ...
+
+    def error(self, kind: type[BaseException]) -> type[BaseException]:
+        """The class that is both *kind* (of ``aurora_actors.errors``) and the driver's own."""
+        ...
+
+

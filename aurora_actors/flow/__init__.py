@@ -1,0 +1,1 @@
+"""Flows: ``async def`` written once, run by threads and by asyncio. No I/O of their own."""

@@ -1,0 +1,68 @@
+"""Choose where the hosts listen: a loopback address each and one port, or one address and a port each."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from .values import LabError
+
+__all__ = ["POSTGRES_PORT", "choose_addresses"]
+
+POSTGRES_PORT = 5432
+ATTEMPTS = 64
+"""Of some 47,000 blocks; a second lab on the machine holds one of them."""
+
+
+def choose_addresses(hosts: int, block: str | None, port: int | None) -> tuple[tuple[str, int], ...]:
+    """Return (address, port) for each host.
+
+    Where the machine answers on all of 127.0.0.0/8 (Linux), each host gets its own address in one free block and all
+    share a port: 5432 unless it is taken. Elsewhere (macOS) all share 127.0.0.1. *block* (``"127.20.30"``) and *port*
+    fix the choice; :class:`LabError` if they are not free.
+    """
+    if not _can_bind([("127.64.0.1", 0)]):
+        return _one_address(hosts, port)
+    ports = (port,) if port is not None else (POSTGRES_PORT, _free_port())
+    for attempt in range(1 if block else ATTEMPTS):
+        prefix = block or f"127.{random.randint(65, 250)}.{random.randint(0, 255)}"  # noqa: S311 - no secret
+        candidate_port = ports[min(attempt, len(ports) - 1)] if not block else None
+        for one in (candidate_port,) if candidate_port is not None else ports:
+            places = tuple((f"{prefix}.{number}", one) for number in range(1, hosts + 1))
+            if _can_bind(places):
+                return places
+    raise LabError(f"addresses {block or '127.x.y'}.1 to .{hosts} are not free on port {port or POSTGRES_PORT}")
+
+
+def _one_address(hosts: int, port: int | None) -> tuple[tuple[str, int], ...]:
+    if port is not None:
+        places = tuple(("127.0.0.1", port + number) for number in range(hosts))
+        if _can_bind(places):
+            return places
+        raise LabError(f"ports {port} to {port + hosts - 1} of 127.0.0.1 are not free")
+    with ExitStack() as open_sockets:
+        found = []
+        for _ in range(hosts):
+            listener = open_sockets.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            found.append(("127.0.0.1", int(listener.getsockname()[1])))
+        return tuple(found)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _can_bind(places: Sequence[tuple[str, int]]) -> bool:
+    for place in places:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(place)
+            except OSError:
+                return False
+    return True

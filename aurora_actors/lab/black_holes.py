@@ -1,0 +1,159 @@
+"""Make a host's packets vanish: with a packet filter where the process may, else at the host's own sockets.
+
+``nft``: a table of the lab's own drops everything from and to the host's address, both ways, in the kernel's input
+hook. Needs Linux, CAP_NET_ADMIN, the program ``nft`` and one address per host.
+
+``socket-filter``: every socket of the host's processes gets a filter that takes no packet, the listening one included,
+so that SYNs, data and probes vanish unanswered; the processes are stopped first, so that nothing is sent either. Needs
+Linux and the right to trace the servers, which the user that started them has. Unlike with ``nft``, the host does not
+run on inside its hole.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from .reaping import PACKET_FILTER_MARK
+from .server import PostgresServer
+from .values import LabError
+
+__all__ = ["bury", "dig", "kind", "lift"]
+
+NFT_SECONDS = 10.0
+SO_ATTACH_FILTER = 26
+SO_DETACH_FILTER = 27
+BPF_RETURN_CONSTANT = 0x06
+PIDFD_GETFD = 438
+"""The number of the system call on all Linux platforms."""
+
+
+@functools.cache
+def kind() -> str:
+    """``nft``, ``socket-filter`` or ``none``."""
+    if not sys.platform.startswith("linux"):
+        return "none"
+    nft = shutil.which("nft")
+    if nft is not None and _nft(f"add table inet aurora_lab_probe_{os.getpid()}"):
+        _nft(f"delete table inet aurora_lab_probe_{os.getpid()}")
+        return "nft"
+    return "socket-filter"
+
+
+def dig(directory: Path, server: PostgresServer) -> None:
+    """Let all packets of the server vanish."""
+    if kind() == "nft" and server.place.address != "127.0.0.1":
+        _dig_nft(directory, server.place.address)
+    elif kind() == "none":
+        raise LabError("black holes need Linux; freeze() is what comes nearest here")
+    else:
+        server.freeze()
+        _filter_sockets(server, attach=True)
+
+
+def lift(directory: Path, server: PostgresServer) -> None:
+    """Let packets through again; does nothing where none vanish."""
+    if (directory / PACKET_FILTER_MARK).exists():
+        _nft(f"delete element inet {_table(directory)} holes {{ {server.place.address} }}")
+    elif kind() == "socket-filter" and server.is_running:
+        _filter_sockets(server, attach=False)
+
+
+def bury(directory: Path, server: PostgresServer) -> None:
+    """Kill the server in its hole, and fill the hole.
+
+    Under a packet filter it dies first. A socket that outlives its process keeps its own filter, and clients would wait
+    for ever; there the filters go first, while the processes are still stopped, so that no statement is run.
+    """
+    if not (directory / PACKET_FILTER_MARK).exists():
+        lift(directory, server)
+    server.kill()
+    lift(directory, server)
+
+
+def _table(directory: Path) -> str:
+    return directory.name.replace("-", "_")
+
+
+def _nft(*commands: str) -> bool:
+    program = shutil.which("nft")
+    if program is None:
+        return False
+    answer = subprocess.run(
+        [program, "-f", "-"], input="\n".join(commands), text=True, capture_output=True, timeout=NFT_SECONDS, check=False
+    )
+    return answer.returncode == 0
+
+
+def _dig_nft(directory: Path, address: str) -> None:
+    table = _table(directory)
+    mark = directory / PACKET_FILTER_MARK
+    if not mark.exists():
+        mark.write_text("\n".join([str(shutil.which("nft")), "delete", "table", "inet", table]), encoding="utf-8")
+        # Packets within the machine pass the input hook in both directions. A drop on output would be an error
+        # to the sender instead of silence.
+        made = _nft(
+            f"add table inet {table}",
+            f"add set inet {table} holes {{ type ipv4_addr; }}",
+            f"add chain inet {table} input {{ type filter hook input priority -300; }}",
+            f"add rule inet {table} input ip saddr @holes drop",
+            f"add rule inet {table} input ip daddr @holes drop",
+        )
+        if not made:
+            mark.unlink()
+            raise LabError("nft could not make the lab's packet filter")
+    if not _nft(f"add element inet {table} holes {{ {address} }}"):
+        raise LabError(f"nft could not drop the packets of {address}")
+
+
+def _filter_sockets(server: PostgresServer, *, attach: bool) -> None:
+    if server.process is None:
+        return
+    postmaster = psutil.Process(server.process.pid)
+    for process in [postmaster, *postmaster.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            _filter_process(process.pid, attach=attach)
+
+
+def _filter_process(pid: int, *, attach: bool) -> None:
+    if sys.platform != "linux":
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                    _filter_descriptor(handle, int(name), attach=attach)
+    finally:
+        os.close(handle)
+
+
+def _filter_descriptor(handle: int, number: int, *, attach: bool) -> None:
+    copy = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, handle, number, 0)
+    if copy < 0:
+        code = ctypes.get_errno()
+        raise LabError(f"the lab may not reach its servers' sockets: {os.strerror(code)}")
+    with socket.socket(fileno=copy) as duplicate:
+        if duplicate.family not in {socket.AF_INET, socket.AF_INET6}:
+            return
+        if not attach:
+            with suppress(OSError):
+                duplicate.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+            return
+        # One instruction: keep 0 bytes of the packet, that is, drop it.
+        code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN_CONSTANT, 0, 0, 0))
+        program = struct.pack("HP", 1, ctypes.addressof(code))
+        duplicate.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

@@ -1,0 +1,210 @@
+"""What can be done to one host: crash, restart, silence, refused logins, killed sessions."""
+
+from __future__ import annotations
+
+import time
+
+from . import black_holes
+from .cluster import Cluster, Host, Journal
+from .rejoining import rejoin_now
+from .replication import adapt, wait_following
+from .values import LabError, OperationRecord, State
+
+__all__ = [
+    "black_hole",
+    "black_hole_kind",
+    "crash",
+    "freeze",
+    "heal",
+    "kill_session",
+    "lift_all",
+    "refuse_logins",
+    "restart",
+    "thaw",
+]
+
+
+def crash(cluster: Cluster, host_id: str) -> OperationRecord:
+    """See :meth:`PostgresLab.crash`."""
+    with cluster.operation("crash", host_id) as journal:
+        _crash(cluster, journal, cluster.host(host_id))
+        return journal.record()
+
+
+def _crash(cluster: Cluster, journal: Journal, host: Host) -> None:
+    if not host.server.is_running:
+        return
+    if host.role == "READER":
+        _leave(cluster, host)
+    journal.note("killed", host.id)
+    _kill(cluster, host)
+    host.state = "crashed"
+    host.seen = host.seen or time.time()
+    cluster.publish()
+
+
+def _kill(cluster: Cluster, host: Host) -> None:
+    if host.state == "black-holed":
+        black_holes.bury(cluster.directory, host.server)
+    else:
+        host.server.kill()
+
+
+def _leave(cluster: Cluster, host: Host) -> None:
+    """Let no commit wait for a reader that is about to be silent or dead."""
+    writer = cluster.writer
+    if host.is_live and writer.is_live:
+        adapt(cluster, leaving={host.id})
+        writer.server.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = %s", (host.id,)
+        )
+
+
+def restart(cluster: Cluster, host_id: str, down_seconds: float) -> OperationRecord:
+    """See :meth:`PostgresLab.restart`."""
+    host = cluster.host(host_id)
+    with cluster.operation("restart", host_id) as journal:
+        _crash(cluster, journal, host)
+        cluster.pause(down_seconds)
+        _start(cluster, journal, host)
+        return journal.record()
+
+
+def _start(cluster: Cluster, journal: Journal, host: Host) -> None:
+    if host.deposed:
+        rejoin_now(cluster, host, clone=True)
+    elif host.role == "READER":
+        rejoin_now(cluster, host, clone=False)
+    else:
+        host.server.start()
+        host.server.wait_started()
+        host.state, host.seen = "available", None
+        readers = cluster.live_readers()
+        for reader in readers:
+            wait_following(cluster, reader)
+        adapt(cluster)
+        cluster.publish()
+    journal.note("started", host.id)
+
+
+def freeze(cluster: Cluster, host_id: str) -> OperationRecord:
+    """See :meth:`PostgresLab.freeze`."""
+    with cluster.operation("freeze", host_id) as journal:
+        host = _about_to_be_silent(cluster, host_id, "freeze")
+        host.server.end_session()
+        host.server.freeze()
+        _silence(cluster, journal, host, "frozen")
+        return journal.record()
+
+
+def thaw(cluster: Cluster, host_id: str) -> OperationRecord:
+    """See :meth:`PostgresLab.thaw`."""
+    with cluster.operation("thaw", host_id) as journal:
+        host = cluster.host(host_id)
+        if host.state != "frozen":
+            raise LabError(f"{host.id} is not frozen but {host.state}")
+        _end_silence(cluster, journal, host, "thawed")
+        return journal.record()
+
+
+def black_hole(cluster: Cluster, host_id: str) -> OperationRecord:
+    """See :meth:`PostgresLab.black_hole`."""
+    with cluster.operation("black_hole", host_id) as journal:
+        host = _about_to_be_silent(cluster, host_id, "black_hole")
+        host.server.end_session()
+        black_holes.dig(cluster.directory, host.server)
+        _silence(cluster, journal, host, "black-holed")
+        return journal.record()
+
+
+def heal(cluster: Cluster, host_id: str) -> OperationRecord:
+    """See :meth:`PostgresLab.heal`."""
+    with cluster.operation("heal", host_id) as journal:
+        host = cluster.host(host_id)
+        if host.state != "black-holed":
+            raise LabError(f"{host.id} is not black-holed but {host.state}")
+        _end_silence(cluster, journal, host, "healed")
+        return journal.record()
+
+
+def black_hole_kind() -> str:
+    """How packets are dropped on this machine."""
+    return black_holes.kind()
+
+
+def _about_to_be_silent(cluster: Cluster, host_id: str, operation: str) -> Host:
+    host = cluster.host(host_id)
+    if not host.is_live:
+        raise LabError(f"{operation}: {host.id} is {host.state}")
+    if host.role == "READER":
+        _leave(cluster, host)
+    return host
+
+
+def _silence(cluster: Cluster, journal: Journal, host: Host, state: State) -> None:
+    host.state, host.seen = state, time.time()
+    journal.note(state, host.id)
+    cluster.publish()
+
+
+def _end_silence(cluster: Cluster, journal: Journal, host: Host, fact: str) -> None:
+    if host.deposed:
+        # It must not send one more packet as a writer: it dies in its silence and comes back as a reader.
+        journal.note("killed", host.id)
+        _kill(cluster, host)
+        host.state = "crashed"
+        rejoin_now(cluster, host, clone=True)
+    else:
+        if host.state == "black-holed":
+            black_holes.lift(cluster.directory, host.server)
+        host.server.thaw()
+        host.state, host.seen = "available", None
+        _resume(cluster, host)
+    journal.note(fact, host.id)
+
+
+def _resume(cluster: Cluster, host: Host) -> None:
+    writer = cluster.writer
+    if host.role == "READER" and writer.is_live:
+        if host.server.upstream != writer.place or host.timeline != writer.timeline:
+            # Promotions passed it by; it may have received what no other did, so it starts from a copy.
+            host.server.kill()
+            rejoin_now(cluster, host, clone=True)
+            return
+        wait_following(cluster, host)
+    elif host is writer:
+        for reader in cluster.live_readers():
+            wait_following(cluster, reader)
+    adapt(cluster)
+    cluster.publish()
+
+
+def refuse_logins(cluster: Cluster, host_id: str, on: bool) -> None:
+    """See :meth:`PostgresLab.refuse_logins`."""
+    server = cluster.host(host_id).server
+    server.refuses_logins = on
+    server.write_access()
+    server.reload()
+    cluster.remember_now("logins_refused" if on else "logins_accepted", host_id)
+    cluster.changed()
+
+
+def kill_session(cluster: Cluster, host_id: str, pid: int) -> bool:
+    """See :meth:`PostgresLab.kill_session`."""
+    host = cluster.host(host_id)
+    if not host.is_live:
+        raise LabError(f"kill_session: {host.id} is {host.state}")
+    killed = host.server.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'",
+        (pid,),
+    )
+    if killed:
+        cluster.remember_now("session_killed", host_id)
+    return bool(killed and killed[0][0])
+
+
+def lift_all(cluster: Cluster) -> None:
+    """Remove every packet filter."""
+    for host in cluster.hosts.values():
+        if host.state == "black-holed":
+            black_holes.bury(cluster.directory, host.server)

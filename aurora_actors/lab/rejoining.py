@@ -1,0 +1,87 @@
+"""Bring a host back as a reader that follows the present writer, in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import psycopg
+
+from .cluster import Cluster, Host
+from .replication import adapt, wait_following
+from .values import LabError
+
+__all__ = ["rejoin_now", "settle", "start_rejoin"]
+
+log = logging.getLogger("aurora_actors.lab")
+
+ATTEMPTS = 20
+RETRY_SECONDS = 0.25
+"""A copy fails when its source is killed meanwhile; the next try takes the writer of that moment."""
+SETTLE_SECONDS = 60.0
+
+
+def start_rejoin(cluster: Cluster, host: Host, *, clone: bool) -> None:
+    """Start the host as a reader on a thread of its own; *clone* where its data may have gone another way."""
+    host.state = "rejoining"
+    thread = threading.Thread(
+        target=_rejoin, args=(cluster, host, clone), name=f"aurora-lab-rejoin-{host.id}", daemon=True
+    )
+    host.rejoin = thread
+    thread.start()
+
+
+def settle(cluster: Cluster, host: Host) -> None:
+    """Wait until a host that is on its way back is back. Not to be called while holding the cluster's lock."""
+    thread = host.rejoin
+    if thread is not None and thread is not threading.current_thread():
+        thread.join(SETTLE_SECONDS)
+        if thread.is_alive():
+            raise LabError(f"{host.id} did not come back within {SETTLE_SECONDS:g} s")
+
+
+def _rejoin(cluster: Cluster, host: Host, clone: bool) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            rejoin_now(cluster, host, clone=clone or attempt > 0)
+        except (LabError, OSError, psycopg.Error) as error:
+            if cluster.stopping.is_set():
+                return
+            log.debug("%s: attempt %d to come back failed: %s", host.id, attempt + 1, error)
+            host.server.kill()
+            if cluster.stopping.wait(RETRY_SECONDS):
+                return
+        else:
+            return
+    with cluster.lock:
+        host.state = "crashed"
+        cluster.publish()
+    log.warning("%s did not come back as a reader after %d attempts; restart(%r) tries again", host.id, ATTEMPTS, host.id)
+
+
+def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
+    """Make the host a reader of the present writer. The copying runs outside the cluster's lock."""
+    with cluster.lock:
+        writer = cluster.writer
+        if not writer.is_live:
+            raise LabError(f"{host.id} cannot come back while the writer {writer.id} is {writer.state}")
+        host.server.upstream = writer.place
+        host.server.synchronous = ()
+    if clone:
+        host.server.clone(writer.place)
+    else:
+        host.server.write_settings()
+        host.server.become_standby()
+    with cluster.lock:
+        if cluster.writer is not writer or not writer.is_live:
+            raise LabError(f"the writer changed while {host.id} was copied")
+        host.deposed = False
+        host.seen = None
+        host.server.start()
+        host.server.wait_started()
+        wait_following(cluster, host)
+        host.state = "available"
+        host.timeline = writer.timeline
+        adapt(cluster)
+        cluster.publish()
+        cluster.remember_now("rejoined", host.id)

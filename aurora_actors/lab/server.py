@@ -1,0 +1,278 @@
+"""One PostgreSQL server: its files, its process, and the lab's own session on it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from .account import Account
+from .aurora_sql import AURORA_EXTENSIONS, TOPOLOGY_FILE
+from .binaries import Binaries
+from .names import Place
+from .reaping import forget_shared_memory, freeze_tree, kill_tree, thaw_tree
+from .template import OWNER, REPLICATOR
+from .values import Flavour, LabError
+from .waiting import until
+
+__all__ = ["PostgresServer"]
+
+START_SECONDS = 60.0
+"""A start takes 0.1 s; a machine that swaps, or a standby with much to replay, takes longer."""
+STOP_SECONDS = 30.0
+CLONE_SECONDS = 300.0
+STATUS_LINE = 7
+"""Line of postmaster.pid (from 0) in which a server says whether it accepts sessions."""
+
+# fsync is off because a killed process loses nothing that the kernel has; commits still wait for their readers.
+# One thing after another on a small machine: no parallel workers, no I/O workers, no JIT.
+SETTINGS = """\
+max_connections = 400
+superuser_reserved_connections = 10
+max_wal_senders = 16
+max_replication_slots = 4
+wal_level = replica
+wal_keep_size = 192MB
+wal_sender_timeout = 5s
+wal_receiver_timeout = 5s
+wal_receiver_status_interval = 1s
+wal_retrieve_retry_interval = 20ms
+hot_standby_feedback = on
+fsync = off
+full_page_writes = off
+shared_buffers = 64MB
+dynamic_shared_memory_type = mmap
+max_parallel_workers_per_gather = 0
+jit = off
+password_encryption = scram-sha-256
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_checkpoints = off
+log_line_prefix = '%m [%p] %u@%d '
+include 'lab.conf'
+"""
+
+
+@dataclass(slots=True)
+class PostgresServer:
+    """A data directory and the postmaster that runs on it. Not thread-safe except where said."""
+
+    place: Place
+    directory: Path
+    binaries: Binaries
+    account: Account
+    flavour: Flavour
+    replication_password: str
+    stopping: threading.Event
+    process: subprocess.Popen[bytes] | None = None
+    upstream: Place | None = None
+    synchronous: tuple[str, ...] = ()
+    refuses_logins: bool = False
+    _session: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
+    _session_lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.directory / "data"
+
+    # Files: the Unix socket lies in the private directory of the host.
+
+    def configure(self) -> None:
+        """Write all configuration of a data directory that is new here."""
+        self.account.write(self.data / "postgresql.conf", SETTINGS)
+        self.account.write(self.data / "pg_ident.conf", "")
+        self.write_access()
+        self.write_settings()
+
+    def write_settings(self) -> None:
+        """Write what differs between hosts and changes while they run."""
+        lines = {
+            "listen_addresses": self.place.address,
+            "port": str(self.place.port),
+            "unix_socket_directories": str(self.directory),
+            "cluster_name": self.place.id,
+            "primary_conninfo": self._upstream_conninfo(),
+            "synchronous_standby_names": _any_of(self.synchronous),
+        }
+        if self.binaries.major >= 18:
+            lines["io_method"] = "sync"
+        if self.flavour == "aurora":
+            lines["aurora_lab.identifier"] = self.place.id
+            lines["rds.extensions"] = AURORA_EXTENSIONS
+        text = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in lines.items())
+        self.account.write(self.data / "lab.conf", text)
+
+    def _upstream_conninfo(self) -> str:
+        if self.upstream is None:
+            return ""
+        return (
+            f"host={self.upstream.address} port={self.upstream.port} user={REPLICATOR} "
+            f"password={self.replication_password} application_name={self.place.id} connect_timeout=2 sslmode=disable"
+        )
+
+    def write_access(self) -> None:
+        """Write who may log in; the lab's own sessions come over the private sockets and are never refused."""
+        method = "reject" if self.refuses_logins else "scram-sha-256"
+        self.account.write(
+            self.data / "pg_hba.conf",
+            f"local all {OWNER} trust\n"
+            f"host replication {REPLICATOR} 127.0.0.0/8 scram-sha-256\n"
+            f"host all all 127.0.0.0/8 {method}\n",
+        )
+
+    def write_topology(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Replace what Aurora's functions on this host say of the cluster."""
+        if self.flavour == "aurora" and self.data.is_dir():
+            self.account.write(self.data / TOPOLOGY_FILE, json.dumps(list(rows)))
+
+    def become_standby(self) -> None:
+        """Mark the stopped data directory as a standby's."""
+        self.account.write(self.data / "standby.signal", "")
+
+    def clone(self, source: Place) -> None:
+        """Make the data directory anew as a copy of *source*, which must be running."""
+        self.remove_data()
+        command = [
+            self.binaries.program("pg_basebackup"), "--pgdata", str(self.data), "--checkpoint=fast", "--no-sync",
+            "--wal-method=stream", "--dbname",
+            f"host={source.address} port={source.port} user={REPLICATOR} sslmode=disable",
+        ]  # fmt: skip
+        with open(self.directory / "clone.log", "wb") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                env={"PGPASSWORD": self.replication_password, "LC_ALL": "C"}, **self.account.popen(),
+            )  # fmt: skip
+        try:
+            until(lambda: process.poll() is not None, f"{self.place.id} is copied", seconds=CLONE_SECONDS,
+                  stopping=self.stopping, pause=0.01)  # fmt: skip
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        if process.returncode != 0:
+            text = (self.directory / "clone.log").read_text(encoding="utf-8", errors="replace")
+            raise LabError(f"{self.place.id} could not be copied from {source.id}: {text.strip()[-400:]}")
+        self.configure()
+        self.become_standby()
+
+    def remove_data(self) -> None:
+        """Remove the stopped server's data."""
+        forget_shared_memory(self.data)
+        if self.data.exists():
+            subprocess.run(["rm", "-rf", str(self.data)], check=True)  # noqa: S607 - the system's own rm
+
+    # Process
+
+    def start(self, *options: str) -> None:
+        """Start the server without waiting for it."""
+        with open(self.directory / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [self.binaries.program("postgres"), "-D", str(self.data), *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                env={"LC_ALL": "C", "TZ": "UTC"}, **self.account.popen(),
+            )  # fmt: skip
+
+    def wait_started(self, *statuses: str) -> None:
+        """Wait until the server takes sessions (``ready``), or has another of the given statuses."""
+        wanted = statuses or ("ready",)
+
+        def started() -> bool:
+            if self.process is None or self.process.poll() is not None:
+                raise LabError(f"the server of {self.place.id} did not start: {self.log_tail()}")
+            return self._status() in wanted
+
+        until(started, f"{self.place.id} has started", seconds=START_SECONDS, stopping=self.stopping)
+
+    def _status(self) -> str:
+        try:
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return ""
+        own = self.process is not None and lines[:1] == [str(self.process.pid)]
+        return lines[STATUS_LINE].strip() if own and len(lines) > STATUS_LINE else ""
+
+    def log_tail(self) -> str:
+        """The end of the server's log."""
+        try:
+            return (self.directory / "server.log").read_text(encoding="utf-8", errors="replace")[-800:]
+        except OSError:
+            return ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the postmaster exists, frozen or not."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL every process of the server at once; its kernel closes its sockets."""
+        if self.process is not None:
+            kill_tree(self.process.pid)
+            self.process.wait()
+        self.process = None
+        self.end_session()
+
+    def shut_down(self) -> None:
+        """Stop in order: sessions get 57P01, readers get all WAL first (SIGINT, "fast")."""
+        self.end_session()
+        process = self.process
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            until(lambda: process.poll() is not None, f"{self.place.id} has stopped", seconds=STOP_SECONDS,
+                  stopping=threading.Event())  # fmt: skip
+        self.process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP every process of the server."""
+        if self.process is not None:
+            freeze_tree(self.process.pid)
+
+    def thaw(self) -> None:
+        """SIGCONT every process of the server."""
+        if self.process is not None:
+            thaw_tree(self.process.pid)
+
+    def reload(self) -> None:
+        """Make the server read its configuration again (SIGHUP); takes effect some milliseconds later."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGHUP)
+
+    def promote(self) -> None:
+        """Ask a standby to become a writer, as ``pg_ctl promote`` does; returns at once."""
+        self.account.write(self.data / "promote", "")
+        if self.process is not None:
+            self.process.send_signal(signal.SIGUSR1)
+
+    # Session
+
+    def query(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement as superuser on the lab's own session. Thread-safe; never on a frozen server: it would wait.
+
+        :class:`psycopg.Error` as the server reports it; a session that is gone is opened anew once per call.
+        """
+        with self._session_lock:
+            if self._session is None or self._session.closed:
+                self._session = psycopg.connect(
+                    host=str(self.directory), port=self.place.port, user=OWNER, dbname="postgres", autocommit=True,
+                    application_name="aurora_lab", connect_timeout=5,
+                )  # fmt: skip
+            cursor = self._session.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def end_session(self) -> None:
+        """Close the lab's own session."""
+        with self._session_lock:
+            if self._session is not None:
+                self._session.close()
+            self._session = None
+
+
+def _any_of(hosts: Sequence[str]) -> str:
+    return "ANY 1 (" + ", ".join(f'"{host}"' for host in hosts) + ")" if hosts else ""

@@ -1,0 +1,77 @@
+"""Who waits for which kind of host, and who can be answered: the decisions of the failover actor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from aurora_actors.model.hosts import Host
+from aurora_actors.model.topology import ClusterTopology, Verdict
+
+__all__ = ["FRESH_SECONDS", "Mode", "Sighting", "Want", "answer", "explained"]
+
+FRESH_SECONDS = 1.0
+"""A loss noticed this soon after a search ended is taken for the one that it was about."""
+
+
+class Mode(Enum):
+    """Which hosts a connection accepts: parameter ``failover_mode``."""
+
+    STRICT_WRITER = "strict_writer"
+    STRICT_READER = "strict_reader"
+    READER_OR_WRITER = "reader_or_writer"
+
+    def accepts(self, host: Host) -> bool:
+        """Whether a session may go on at *host*, going by its role."""
+        if self is Mode.STRICT_WRITER:
+            return host.is_writer
+        return host.is_reader or (self is Mode.READER_OR_WRITER and host.is_writer)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A host that answered since the search began, in the role it gave itself."""
+
+    host: Host
+    asked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A connection in need of a host.
+
+    ``lost`` is the host it was on, ``opened`` when its lost session was opened, ``since`` when it noticed (or when the
+    host that it was last given turned out wrong), all on the clock of ``time.monotonic()``.
+    """
+
+    mode: Mode
+    lost: Host | None
+    opened: float
+    since: float
+
+
+def explained(want: Want, topology: ClusterTopology, verdict: Verdict, settled: bool) -> bool:
+    """Whether the verdict in force already accounts for the loss, so that the writer is handed out without a search."""
+    if want.mode is not Mode.STRICT_WRITER or not settled or topology.writer is None:
+        return False
+    if verdict.at > want.since:
+        return True
+    if verdict.doubt <= want.opened:
+        return False
+    moved = want.lost is not None and not topology.writer.is_same(want.lost)
+    return moved or want.since - verdict.at < FRESH_SECONDS
+
+
+def answer(
+    want: Want, topology: ClusterTopology, verdict: Verdict, settled: bool, sightings: tuple[Sighting, ...]
+) -> tuple[Host, ...]:
+    """The hosts that *want* may be given now, best kind first; empty: it has to wait."""
+    writer = topology.writer if settled and verdict.at > want.opened else None
+    if want.mode is Mode.STRICT_WRITER:
+        return (writer,) if writer is not None else ()
+    readers = tuple(s.host for s in sightings if s.host.is_reader)
+    # A cluster of one host has no reader to wait for.
+    alone = writer is not None and len(topology.hosts) == 1
+    if readers or (writer is not None and (want.mode is Mode.READER_OR_WRITER or alone)):
+        return readers or (writer,) if writer is not None else readers
+    return ()

@@ -1,0 +1,1 @@
+"""The driver-independent half of what the application holds."""
