@@ -1,0 +1,113 @@
+"""Connections to Amazon Aurora and RDS that survive: failover, topology and signals over the community drivers.
+
+    conn = aurora_actors.connect("postgresql://app@orders.cluster-abc.eu-west-1.rds.amazonaws.com/orders")
+
+Importing this package starts nothing and loads no driver.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aurora_actors.errors import (
+    AwsWrapperError,
+    ConfigurationError,
+    DatabaseError,
+    DataError,
+    Error,
+    FailoverError,
+    FailoverFailedError,
+    FailoverSuccessError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    Outcome,
+    PluginError,
+    ProgrammingError,
+    TransactionResolutionUnknownError,
+    Warning,  # noqa: A004 - the name is PEP 249's
+)
+from aurora_actors.model.hosts import Host, Role
+
+if TYPE_CHECKING:
+    from aurora_actors import signals as signals
+    from aurora_actors.actors.names import set_resolver as set_resolver
+    from aurora_actors.connecting import connect as connect
+    from aurora_actors.plugin import Connect as Connect
+    from aurora_actors.plugin import Execute as Execute
+    from aurora_actors.plugin import Flow as Flow
+    from aurora_actors.plugin import Plugin as Plugin
+    from aurora_actors.plugin import PluginContext as PluginContext
+    from aurora_actors.plugin import Proceed as Proceed
+    from aurora_actors.plugin import Recover as Recover
+
+__all__ = [
+    "AwsWrapperConnection",
+    "AwsWrapperError",
+    "ConfigurationError",
+    "Connect",
+    "DataError",
+    "DatabaseError",
+    "Error",
+    "Execute",
+    "FailoverError",
+    "FailoverFailedError",
+    "FailoverSuccessError",
+    "Flow",
+    "Host",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "Outcome",
+    "Plugin",
+    "PluginContext",
+    "PluginError",
+    "Proceed",
+    "ProgrammingError",
+    "Recover",
+    "Role",
+    "TransactionResolutionUnknownError",
+    "Warning",
+    "apilevel",
+    "connect",
+    "paramstyle",
+    "set_resolver",
+    "signals",
+    "threadsafety",
+]
+
+apilevel = "2.0"
+threadsafety = 2
+paramstyle = "pyformat"
+
+_LAZY = {
+    "connect": "aurora_actors.connecting",
+    "set_resolver": "aurora_actors.actors.names",
+    **dict.fromkeys(("Connect", "Execute", "Flow", "Plugin", "PluginContext", "Proceed", "Recover"), "aurora_actors.plugin"),
+}
+
+
+class AwsWrapperConnection:
+    """The AWS wrapper's name for what ``connect()`` does: an application leaves it by changing one import."""
+
+    @staticmethod
+    def connect(target: Any = None, conninfo: str = "", /, **parameters: Any) -> Any:
+        """See ``aurora_actors.connect``."""
+        from aurora_actors.connecting import connect
+
+        return connect(target, conninfo, **parameters)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "signals":
+        return import_module("aurora_actors.signals")
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -83,13 +83,13 @@ class HostMonitor(Actor):
         )
 
     def _ask(self, probe: Probe) -> tuple[float, Report]:
-        session = self._session or self._open()
+        session = self._session or self._log_in()
         dialect = self._naming.dialect
         asked = self._timer.now()
         sql = dialect.hold_sql(probe.hold) if probe.hold else dialect.report_sql
         return asked, dialect.read(session.ask(sql, ANSWER_SECONDS + probe.hold))
 
-    def _open(self) -> ProbeSession:
+    def _log_in(self) -> ProbeSession:
         accesses = self._accesses()
         if not accesses:
             raise ProbeError("no connection is left whose settings could be used")

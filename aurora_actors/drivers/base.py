@@ -149,7 +149,7 @@ class Driver(Protocol):
         """*wire* is lost for good."""
         ...
 
-    def error(self, kind: type[BaseException]) -> type[BaseException]:
+    def error(self, kind: type[Any]) -> type[Any]:
         """The class that is both *kind* (of ``aurora_actors.errors``) and the driver's own."""
         ...
 

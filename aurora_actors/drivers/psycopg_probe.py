@@ -11,13 +11,15 @@ import selectors
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import pq
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import ProbeError
+from aurora_actors.drivers.psycopg_ask import ask, wait_for
 
 if TYPE_CHECKING:
-    from psycopg.pq.abc import PGconn, PGresult
+    from psycopg.pq.abc import PGconn
 
 __all__ = ["PsycopgProbe"]
 
@@ -48,17 +50,12 @@ class PsycopgProbe:
 
     def ask(self, sql: str, timeout: float) -> Rows:
         """The rows of the last statement in *sql*. Raises ``ProbeError`` within *timeout* seconds."""
-        self._deadline = monotonic() + timeout
         try:
-            self._pgconn.send_query((self._preamble + sql).encode())
-            self._flush()
-            result = self._last_result()
-        except pq.PQerror as error:
-            raise ProbeError(str(error)) from None
-        except Exception as error:
-            if isinstance(error, ProbeError):
-                raise
-            raise ProbeError(f"{type(error).__name__}: {error}") from error
+            result = ask(self._pgconn, self._preamble + sql, monotonic() + timeout)
+        except psycopg.Error as error:
+            code = error.sqlstate
+            ended = self._pgconn.status == pq.ConnStatus.BAD or code is None or code.startswith("57P0")
+            raise ProbeError(str(error).strip(), answered=not ended, sqlstate=code) from None
         self._preamble = ""
         return [
             [_text(result.get_value(row, column)) for column in range(result.nfields)]
@@ -85,7 +82,10 @@ class PsycopgProbe:
                 code = self._login_code()
                 raise ProbeError(self._message(), answered=code is not None, sqlstate=code)
             writing = state == pq.PollingStatus.WRITING
-            self._wait(selectors.EVENT_WRITE if writing else selectors.EVENT_READ, "no answer to the login")
+            try:
+                wait_for(self._pgconn, selectors.EVENT_WRITE if writing else selectors.EVENT_READ, self._deadline)
+            except psycopg.OperationalError:
+                raise ProbeError("no answer to the login in time") from None
 
     def _login_code(self) -> str | None:
         # libpq keeps no SQLSTATE of a refused login; "FATAL" stands in the message only when the server wrote it.
@@ -94,41 +94,6 @@ class PsycopgProbe:
             return None
         starting = "starting up" in message or "shutting down" in message or "recovery" in message
         return "57P03" if starting else "28000"
-
-    def _flush(self) -> None:
-        while self._pgconn.flush():
-            self._wait(selectors.EVENT_WRITE, "the question could not be sent")
-
-    def _last_result(self) -> PGresult:
-        last: PGresult | None = None
-        while True:
-            while self._pgconn.is_busy():
-                self._wait(selectors.EVENT_READ, "no answer")
-                self._pgconn.consume_input()
-            result = self._pgconn.get_result()
-            if result is None:
-                break
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                self._refused(result)
-            last = result
-        if last is None:
-            raise ProbeError("the connection was closed by the host")
-        return last
-
-    def _refused(self, result: PGresult) -> None:
-        code = result.error_field(pq.DiagnosticField.SQLSTATE)
-        message = (result.error_message or b"").decode(errors="replace").strip()
-        ended = self._pgconn.status == pq.ConnStatus.BAD or code is None or code.startswith(b"57P0")
-        while not ended and self._pgconn.get_result() is not None:
-            pass
-        raise ProbeError(message, answered=not ended, sqlstate=code.decode() if code else None)
-
-    def _wait(self, event: int, complaint: str) -> None:
-        remaining = self._deadline - monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._pgconn.socket, event)
-            if remaining <= 0 or not selector.select(remaining):
-                raise ProbeError(f"{complaint} in time")
 
     def _message(self) -> str:
         return self._pgconn.get_error_message().strip()

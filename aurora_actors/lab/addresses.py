@@ -27,7 +27,7 @@ def choose_addresses(hosts: int, block: str | None, port: int | None) -> tuple[t
         return _one_address(hosts, port)
     ports = (port,) if port is not None else (POSTGRES_PORT, _free_port())
     for attempt in range(1 if block else ATTEMPTS):
-        prefix = block or f"127.{random.randint(65, 250)}.{random.randint(0, 255)}"  # noqa: S311 - no secret
+        prefix = block or f"127.{random.randint(65, 250)}.{random.randint(0, 255)}"
         candidate_port = ports[min(attempt, len(ports) - 1)] if not block else None
         for one in (candidate_port,) if candidate_port is not None else ports:
             places = tuple((f"{prefix}.{number}", one) for number in range(1, hosts + 1))

@@ -13,8 +13,8 @@ __all__ = ["AURORA_EXTENSIONS", "AURORA_SQL", "LAB_SQL", "TOPOLOGY_FILE"]
 TOPOLOGY_FILE = "aurora_topology.json"
 
 AURORA_EXTENSIONS = (
-    "address_standardizer, amcheck, apg_plan_mgmt, aurora_stat_utils, aws_commons, aws_lambda, aws_s3, bloom, btree_gin, "
-    "btree_gist, citext, cube, dblink, dict_int, fuzzystrmatch, hstore, intarray, isn, log_fdw, ltree, pageinspect, "
+    "address_standardizer, amcheck, apg_plan_mgmt, aurora_stat_utils, aws_commons, aws_lambda, aws_s3, bloom, "
+    "btree_gin, btree_gist, citext, cube, dblink, dict_int, fuzzystrmatch, hstore, intarray, isn, log_fdw, ltree, pageinspect, "
     "pg_buffercache, pg_cron, pg_prewarm, pg_stat_statements, pg_trgm, pgaudit, pgcrypto, pgrowlocks, pgstattuple, "
     "plpgsql, postgres_fdw, sslinfo, tablefunc, unaccent, uuid-ossp, vector"
 )
@@ -59,8 +59,8 @@ CREATE OR REPLACE VIEW pg_catalog.pg_settings AS
 SELECT * FROM pg_catalog.pg_show_all_settings()
 UNION ALL
 SELECT 'rds.extensions', pg_catalog.current_setting('rds.extensions'), NULL, 'Customized Options',
-       'List of extensions that the service offers.', NULL, 'internal', 'string', 'configuration file', NULL, NULL, NULL,
-       NULL, pg_catalog.current_setting('rds.extensions'), NULL, NULL, false
+       'List of extensions that the service offers.', NULL, 'internal', 'string', 'configuration file',
+       NULL, NULL, NULL, NULL, pg_catalog.current_setting('rds.extensions'), NULL, NULL, false
 WHERE pg_catalog.current_setting('rds.extensions', true) IS NOT NULL;
 """
 """PostgreSQL hides settings that no module declared from pg_settings, so the view is extended by the one row."""

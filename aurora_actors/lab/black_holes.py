@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import select
 import shutil
 import socket
 import struct
@@ -31,6 +32,7 @@ from .values import LabError
 __all__ = ["bury", "dig", "kind", "lift"]
 
 NFT_SECONDS = 10.0
+EXIT_SECONDS = 2.0
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
 BPF_RETURN_CONSTANT = 0x06
@@ -58,7 +60,12 @@ def dig(directory: Path, server: PostgresServer) -> None:
         raise LabError("black holes need Linux; freeze() is what comes nearest here")
     else:
         server.freeze()
-        _filter_sockets(server, attach=True)
+        try:
+            _filter_sockets(server, attach=True)
+        except BaseException:
+            lift(directory, server)
+            server.thaw()
+            raise
 
 
 def lift(directory: Path, server: PostgresServer) -> None:
@@ -90,8 +97,9 @@ def _nft(*commands: str) -> bool:
     if program is None:
         return False
     answer = subprocess.run(
-        [program, "-f", "-"], input="\n".join(commands), text=True, capture_output=True, timeout=NFT_SECONDS, check=False
-    )
+        [program, "-f", "-"],
+        input="\n".join(commands), text=True, capture_output=True, timeout=NFT_SECONDS, check=False,
+    )  # fmt: skip
     return answer.returncode == 0
 
 
@@ -133,12 +141,22 @@ def _filter_process(pid: int, *, attach: bool) -> None:
     except ProcessLookupError:
         return
     try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        for name in _descriptors(pid, handle):
             with suppress(OSError):
                 if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
                     _filter_descriptor(handle, int(name), attach=attach)
     finally:
         os.close(handle)
+
+
+def _descriptors(pid: int, handle: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/fd")
+    except OSError as error:
+        # A process on its way out has no descriptors left, and lets nobody look; its handle tells when it is gone.
+        if select.select([handle], [], [], EXIT_SECONDS)[0]:
+            return []
+        raise LabError(f"the lab may not look into process {pid} of its server: {error}") from None
 
 
 def _filter_descriptor(handle: int, number: int, *, attach: bool) -> None:
@@ -154,6 +172,6 @@ def _filter_descriptor(handle: int, number: int, *, attach: bool) -> None:
                 duplicate.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
             return
         # One instruction: keep 0 bytes of the packet, that is, drop it.
-        code = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN_CONSTANT, 0, 0, 0))
-        program = struct.pack("HP", 1, ctypes.addressof(code))
+        instruction = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN_CONSTANT, 0, 0, 0))
+        program = struct.pack("HP", 1, ctypes.addressof(instruction))
         duplicate.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

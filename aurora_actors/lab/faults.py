@@ -6,7 +6,7 @@ import time
 
 from . import black_holes
 from .cluster import Cluster, Host, Journal
-from .rejoining import rejoin_now
+from .rejoining import operation_on, rejoin_now
 from .replication import adapt, wait_following
 from .values import LabError, OperationRecord, State
 
@@ -26,7 +26,7 @@ __all__ = [
 
 def crash(cluster: Cluster, host_id: str) -> OperationRecord:
     """See :meth:`PostgresLab.crash`."""
-    with cluster.operation("crash", host_id) as journal:
+    with operation_on(cluster, "crash", host_id) as journal:
         _crash(cluster, journal, cluster.host(host_id))
         return journal.record()
 
@@ -63,7 +63,7 @@ def _leave(cluster: Cluster, host: Host) -> None:
 def restart(cluster: Cluster, host_id: str, down_seconds: float) -> OperationRecord:
     """See :meth:`PostgresLab.restart`."""
     host = cluster.host(host_id)
-    with cluster.operation("restart", host_id) as journal:
+    with operation_on(cluster, "restart", host_id) as journal:
         _crash(cluster, journal, host)
         cluster.pause(down_seconds)
         _start(cluster, journal, host)
@@ -89,7 +89,7 @@ def _start(cluster: Cluster, journal: Journal, host: Host) -> None:
 
 def freeze(cluster: Cluster, host_id: str) -> OperationRecord:
     """See :meth:`PostgresLab.freeze`."""
-    with cluster.operation("freeze", host_id) as journal:
+    with operation_on(cluster, "freeze", host_id) as journal:
         host = _about_to_be_silent(cluster, host_id, "freeze")
         host.server.end_session()
         host.server.freeze()
@@ -99,7 +99,7 @@ def freeze(cluster: Cluster, host_id: str) -> OperationRecord:
 
 def thaw(cluster: Cluster, host_id: str) -> OperationRecord:
     """See :meth:`PostgresLab.thaw`."""
-    with cluster.operation("thaw", host_id) as journal:
+    with operation_on(cluster, "thaw", host_id) as journal:
         host = cluster.host(host_id)
         if host.state != "frozen":
             raise LabError(f"{host.id} is not frozen but {host.state}")
@@ -109,7 +109,7 @@ def thaw(cluster: Cluster, host_id: str) -> OperationRecord:
 
 def black_hole(cluster: Cluster, host_id: str) -> OperationRecord:
     """See :meth:`PostgresLab.black_hole`."""
-    with cluster.operation("black_hole", host_id) as journal:
+    with operation_on(cluster, "black_hole", host_id) as journal:
         host = _about_to_be_silent(cluster, host_id, "black_hole")
         host.server.end_session()
         black_holes.dig(cluster.directory, host.server)
@@ -119,7 +119,7 @@ def black_hole(cluster: Cluster, host_id: str) -> OperationRecord:
 
 def heal(cluster: Cluster, host_id: str) -> OperationRecord:
     """See :meth:`PostgresLab.heal`."""
-    with cluster.operation("heal", host_id) as journal:
+    with operation_on(cluster, "heal", host_id) as journal:
         host = cluster.host(host_id)
         if host.state != "black-holed":
             raise LabError(f"{host.id} is not black-holed but {host.state}")

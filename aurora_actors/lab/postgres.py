@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from psycopg.conninfo import make_conninfo
 
-from . import faults, reaping
+from . import faults, reaping, repair
 from .account import server_account
 from .addresses import choose_addresses
 from .binaries import DEFAULT_VERSION, find_binaries
@@ -132,9 +132,9 @@ class PostgresLab:
             places = choose_addresses(len(self._ids), self._block, self._port)
             directory = Path(tempfile.mkdtemp(prefix="aurora-lab-", dir=self._parent))
             directory.chmod(0o755)
-            self._keep(directory)
             stopping = threading.Event()
             try:
+                self._keep(directory)
                 hosts = {
                     id_: Host(
                         PostgresServer(
@@ -315,31 +315,27 @@ class PostgresLab:
         unless *rejoin* is false. Returns when the promoted host has committed and the other readers follow it.
         """
         if to is not None:
-            settle(self.cluster, self.cluster.host(to))
+            settle(self.cluster.host(to))
         return fail_over(self.cluster, to, how, rejoin=rejoin, after_seconds=after_seconds)
 
     def crash(self, host: str) -> OperationRecord:
         """SIGKILL a host's processes; it stays down until :meth:`restart`."""
-        settle(self.cluster, self.cluster.host(host))
         return faults.crash(self.cluster, host)
 
     def restart(self, host: str, *, down_seconds: float = 0.0) -> OperationRecord:
         """Kill the host if it runs, and start it: a writer as the writer, a deposed writer and a reader as a reader."""
-        settle(self.cluster, self.cluster.host(host))
         return faults.restart(self.cluster, host, down_seconds)
 
     def freeze(self, host: str) -> OperationRecord:
         """SIGSTOP all processes of a host: its sockets stay open, nobody answers."""
-        settle(self.cluster, self.cluster.host(host))
         return faults.freeze(self.cluster, host)
 
     def thaw(self, host: str) -> OperationRecord:
-        """End :meth:`freeze`. A writer that was deposed meanwhile is killed while still frozen and comes back as a reader."""
+        """End :meth:`freeze`. A writer that was deposed meanwhile is killed in its sleep and comes back as a reader."""
         return faults.thaw(self.cluster, host)
 
     def black_hole(self, host: str) -> OperationRecord:
         """Drop all packets from and to a host, of open connections and new ones."""
-        settle(self.cluster, self.cluster.host(host))
         return faults.black_hole(self.cluster, host)
 
     def heal(self, host: str) -> OperationRecord:
@@ -353,6 +349,23 @@ class PostgresLab:
     def kill_session(self, host: str, pid: int) -> bool:
         """End one session with 57P01, as ``pg_terminate_backend`` does; false if there is no such session."""
         return faults.kill_session(self.cluster, host, pid)
+
+    def reset(self, seconds: float = READY_SECONDS) -> None:
+        """Set everything back: all hosts in good health, the first one writes, logins are accepted, nothing is stored.
+
+        Ends all sessions of applications. Meant for the time between two tests.
+        """
+        cluster = self.cluster
+        for host in cluster.hosts.values():
+            settle(host)
+            if host.server.refuses_logins:
+                self.refuse_logins(host.id, False)
+        repair.heal_hosts(cluster)
+        self.wait_ready(seconds)
+        if cluster.writer.id != self._ids[0]:
+            self.failover(self._ids[0], "planned")
+            self.wait_ready(seconds)
+        repair.empty(cluster, self.login)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until every host runs and answers, and the readers hold what is acknowledged."""

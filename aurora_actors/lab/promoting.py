@@ -31,7 +31,7 @@ def fail_over(
             raise LabError(f"{to} cannot be promoted: it is {cluster.host(to).role}, {cluster.host(to).state}")
         _check_promise(cluster)
         readers = cluster.live_readers()
-        _retire(cluster, journal, old, how)
+        _retire(journal, old, how)
         cluster.pause(after_seconds)
         detach(cluster, readers)
         new = _choose(cluster, readers, to)
@@ -59,7 +59,7 @@ def _check_promise(cluster: Cluster) -> None:
         )
 
 
-def _retire(cluster: Cluster, journal: Journal, old: Host, how: How) -> None:
+def _retire(journal: Journal, old: Host, how: How) -> None:
     """End the old writer, or leave it in its silence: from here on it acknowledges nothing."""
     if old.is_silent:
         journal.note("abandoned", old.id)

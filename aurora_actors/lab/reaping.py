@@ -104,7 +104,7 @@ def _serves(pid: int, data: Path) -> bool:
 def _is_alive(process: psutil.Process) -> bool:
     # A zombie holds no socket and no memory; whoever started it collects it.
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

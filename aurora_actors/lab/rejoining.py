@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 
 import psycopg
 
-from .cluster import Cluster, Host
+from .cluster import Cluster, Host, Journal
 from .replication import adapt, wait_following
 from .values import LabError
 
-__all__ = ["rejoin_now", "settle", "start_rejoin"]
+__all__ = ["operation_on", "rejoin_now", "settle", "start_rejoin"]
 
 log = logging.getLogger("aurora_actors.lab")
 
@@ -31,13 +33,25 @@ def start_rejoin(cluster: Cluster, host: Host, *, clone: bool) -> None:
     thread.start()
 
 
-def settle(cluster: Cluster, host: Host) -> None:
+def settle(host: Host) -> None:
     """Wait until a host that is on its way back is back. Not to be called while holding the cluster's lock."""
     thread = host.rejoin
     if thread is not None and thread is not threading.current_thread():
         thread.join(SETTLE_SECONDS)
         if thread.is_alive():
             raise LabError(f"{host.id} did not come back within {SETTLE_SECONDS:g} s")
+
+
+@contextlib.contextmanager
+def operation_on(cluster: Cluster, name: str, host_id: str) -> Iterator[Journal]:
+    """Do an operation on a host that is not on its way back; waits for one that is, without holding the lock."""
+    host = cluster.host(host_id)
+    while True:
+        settle(host)
+        with cluster.operation(name, host_id) as journal:
+            if host.state != "rejoining":
+                yield journal
+                return
 
 
 def _rejoin(cluster: Cluster, host: Host, clone: bool) -> None:
@@ -56,7 +70,7 @@ def _rejoin(cluster: Cluster, host: Host, clone: bool) -> None:
     with cluster.lock:
         host.state = "crashed"
         cluster.publish()
-    log.warning("%s did not come back as a reader after %d attempts; restart(%r) tries again", host.id, ATTEMPTS, host.id)
+    log.warning("%s did not come back after %d attempts; restart(%r) tries again", host.id, ATTEMPTS, host.id)
 
 
 def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:

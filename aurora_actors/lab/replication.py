@@ -14,7 +14,9 @@ FOLLOW_SECONDS = 20.0
 """A reader connects within some ten milliseconds; one that has much to receive needs longer."""
 PRIORITY_SECONDS = 10.0
 
-STREAMING = "SELECT application_name, sync_priority, flush_lsn >= {lsn} FROM pg_stat_replication WHERE state = 'streaming'"
+STREAMING = (
+    "SELECT application_name, sync_priority, flush_lsn >= {lsn} FROM pg_stat_replication WHERE state = 'streaming'"
+)
 
 
 def adapt(cluster: Cluster, leaving: Collection[str] = ()) -> None:
@@ -27,9 +29,8 @@ def adapt(cluster: Cluster, leaving: Collection[str] = ()) -> None:
     if not writer.is_live or cluster.options.asynchronous:
         return
     streaming = {row[0] for row in writer.server.query(STREAMING.format(lsn="'0/0'"))}
-    holders = tuple(
-        host.id for host in cluster.live_readers() if host.id in streaming and host.id not in leaving and not host.deposed
-    )
+    able = streaming - set(leaving)
+    holders = tuple(host.id for host in cluster.live_readers() if host.id in able and not host.deposed)
     if holders == cluster.holders:
         return
     writer.server.synchronous = holders
@@ -81,9 +82,10 @@ def detach(cluster: Cluster, hosts: list[Host]) -> None:
     """End the receiving of these readers, with everything received written; the sender may be dead or silent."""
     for host in hosts:
         follow(host, None)
-    for host in hosts:
-        until(lambda host=host: not host.server.query("SELECT 1 FROM pg_stat_wal_receiver WHERE pid IS NOT NULL"),
-              f"{host.id} has ended its receiving", seconds=FOLLOW_SECONDS, stopping=cluster.stopping)  # fmt: skip
+    until(
+        lambda: not any(host.server.query("SELECT 1 FROM pg_stat_wal_receiver") for host in hosts),
+        "the readers have ended their receiving", seconds=FOLLOW_SECONDS, stopping=cluster.stopping,
+    )  # fmt: skip
 
 
 def received(host: Host) -> int:

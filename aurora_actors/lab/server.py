@@ -174,7 +174,7 @@ class PostgresServer:
     def start(self, *options: str) -> None:
         """Start the server without waiting for it."""
         with open(self.directory / "server.log", "ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen[bytes](
                 [self.binaries.program("postgres"), "-D", str(self.data), *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
                 env={"LC_ALL": "C", "TZ": "UTC"}, **self.account.popen(),

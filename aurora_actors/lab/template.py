@@ -1,4 +1,4 @@
-"""Data directories ready to be copied: initdb, roles, database and Aurora's functions, made once and kept in the cache."""
+"""Data directories ready to be copied: initdb, roles, database, Aurora's functions; made once, kept in the cache."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _run(command: list[str], account: Account, seconds: float, text: str | None 
 
 def make_template(binaries: Binaries, account: Account, flavour: Flavour, login: Login) -> Template:
     """Return the template for these settings, from the cache or made now (about half a second)."""
-    parts = (binaries.banner, flavour, login.user, login.password, login.database, AURORA_SQL, LAB_SQL, str(account.uid))
+    who = (login.user, login.password, login.database, str(account.uid))
+    parts = (binaries.banner, flavour, *who, AURORA_SQL, LAB_SQL)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     with locked(f"template-{key}") as entry:
         template = entry / "data"

@@ -1,0 +1,130 @@
+"""``connect()``: from what the user gave to the connection that the application holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aurora_actors.drivers.base import Access, Driver
+from aurora_actors.errors import ConfigurationError
+from aurora_actors.flow import discovery
+from aurora_actors.flow.io import BlockingIo
+from aurora_actors.flow.opening import Plan, opened
+from aurora_actors.flow.running import run_blocking
+from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
+from aurora_actors.model.failover import Mode
+from aurora_actors.model.selection import Strategy
+from aurora_actors.proxies.proxy import Proxy
+from aurora_actors.settings import Setting, Settings, split
+
+__all__ = ["connect"]
+
+
+def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", /, **parameters: Any) -> Any:
+    """Open a connection that survives the loss of its host.
+
+    *target* is the driver's connect (``psycopg.Connection.connect``) and *conninfo* what that driver takes, or *target*
+    is a URL whose scheme picks the driver. *parameters* are the driver's and ours, over those in *conninfo*. The result is
+    an object of the driver's own class. Runs in the caller's thread.
+
+    Raises ``ConfigurationError`` or ``PluginError`` before anything starts, and the driver's own errors.
+    """
+    target, conninfo = _target(target, conninfo, parameters)
+    driver, target = _driver(target, conninfo)
+    merged = driver.parameters(conninfo, parameters)
+    classes = discovery.plugin_classes(_names(merged))
+    rows: dict[str, Setting] = {name: row for plugin in classes for name, row in plugin.parameters.items()}
+    codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
+    settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
+    classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
+    seeds = tuple(driver.seeds(own))
+    access = Access(driver, target, own, _monitoring(settings), settings.resolve)
+    selectors = (
+        _selector(settings.initial_connection_host_selector_strategy),
+        _selector(settings.failover_reader_host_selector_strategy),
+    )
+    proxy = Proxy(BlockingIo(driver), access, settings, _mode(settings, seeds[0][0]), classes, selectors)
+    asked = settings.given & {"plugins", "wrapper_dialect", "cluster_instance_host_pattern", "cluster_id"}
+    plan = Plan(
+        seeds,
+        settings.cluster_id or "",
+        asked=bool(asked),
+        needs_cluster=any(plugin.needs_cluster for plugin in classes),
+        dialect=settings.wrapper_dialect,
+        pattern=settings.cluster_instance_host_pattern,
+    )
+    wire = run_blocking(opened(proxy, plan))
+    driver.attach(wire, proxy)
+    return wire
+
+
+def _target(
+    target: Callable[..., Any] | str | None, conninfo: str, parameters: dict[str, Any]
+) -> tuple[Callable[..., Any] | None, str]:
+    target = parameters.pop("target", target)
+    conninfo = parameters.pop("conninfo", conninfo)
+    if isinstance(target, str):
+        if conninfo:
+            raise ConfigurationError("connect() takes the driver's connect and a conninfo, or a URL alone")
+        return None, target
+    if target is not None and not callable(target):
+        raise ConfigurationError(f"the first argument is the driver's connect or a URL, not {type(target).__name__}")
+    return target, conninfo
+
+
+def _driver(target: Callable[..., Any] | None, conninfo: str) -> tuple[Driver, Callable[..., Any]]:
+    if target is None:
+        scheme = conninfo.partition("://")[0] if "://" in conninfo else ""
+        if not scheme:
+            raise ConfigurationError(
+                "without the driver's connect as first argument a URL is needed, such as postgresql://user@host/dbname"
+            )
+        name = {"postgres": "psycopg", "postgresql": "psycopg"}.get(scheme, scheme)
+        driver = _loaded(name, f"no driver for {scheme}:// is installed")
+        return driver, driver.default_target()
+    owner = getattr(target, "__self__", None)
+    classes = owner.__mro__ if isinstance(owner, type) else (target,)
+    roots = {str(getattr(each, "__module__", "") or "").partition(".")[0] for each in classes}
+    names = [record.name for record in discovery.found("aurora_actors.drivers")]
+    for name in sorted(names, key=lambda name: name not in roots):
+        driver = _loaded(name, f"driver {name} cannot be used")
+        if driver.accepts(target):
+            return driver, target
+    raise ConfigurationError(
+        f"{getattr(target, '__qualname__', target)!r} is no connect of a driver that is known: {', '.join(names)}"
+    )
+
+
+def _loaded(name: str, complaint: str) -> Driver:
+    record = discovery.load("aurora_actors.drivers", name)
+    if record.value is None:
+        raise ConfigurationError(f"{complaint}: {record.error}; pip install 'aurora-actors[{name}]'")
+    driver: Driver = record.value()
+    return driver
+
+
+def _names(merged: dict[str, Any]) -> Iterable[str] | None:
+    given = merged.get("plugins")
+    if given is None:
+        return None
+    texts = [given] if isinstance(given, str) else given
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
+
+
+def _selector(name: str) -> Strategy:
+    record = discovery.load("aurora_actors.host_selectors", name)
+    if record.value is None:
+        raise ConfigurationError(f"host selector {name!r} of {record.distribution} cannot be used: {record.error}")
+    selector: Strategy = record.value
+    return selector
+
+
+def _mode(settings: Settings, host: str) -> Mode:
+    if settings.failover_mode is not None:
+        return Mode(settings.failover_mode)
+    reader = parse_endpoint(host).kind is EndpointKind.READER
+    return Mode.READER_OR_WRITER if reader else Mode.STRICT_WRITER
+
+
+def _monitoring(settings: Settings) -> dict[str, Any]:
+    return {**settings.prefixed("monitoring-"), **settings.prefixed("topology-monitoring-")}

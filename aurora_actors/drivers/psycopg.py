@@ -1,0 +1,240 @@
+"""psycopg 3 as a driver."""
+
+from __future__ import annotations
+
+import configparser
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import conninfo as conninfos
+from psycopg import pq
+
+from aurora_actors.dialects.base import Rows
+from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Wire
+from aurora_actors.drivers.psycopg_ask import ask
+from aurora_actors.drivers.psycopg_errors import both
+from aurora_actors.drivers.psycopg_guard import Link, failure_of, guarded, link_of
+from aurora_actors.drivers.psycopg_probe import PsycopgProbe
+from aurora_actors.errors import ConfigurationError
+
+__all__ = ["PsycopgDriver"]
+
+LEAST_CONNECT_SECONDS = 2
+"""libpq and psycopg take a shorter ``connect_timeout`` for this one."""
+DEFAULT_PORT = 5432
+
+_KEYWORDS = frozenset({"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"})
+_ROUTING = frozenset({"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts", "service"})
+# One `key = value` of a conninfo string, as libpq reads it. libpq itself refuses keys that are not its own.
+_PAIR = re.compile(r"([\w-]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)\s*", re.DOTALL)
+# What the session reports of itself however it was set, and what a new session can be given.
+_REPORTED = ("client_encoding", "TimeZone", "DateStyle", "IntervalStyle", "application_name")
+
+
+class PsycopgDriver:
+    """The sync face."""
+
+    name: ClassVar[str] = "psycopg"
+    schemes: ClassVar[frozenset[str]] = frozenset({"postgresql", "postgres"})
+    dialects: ClassVar[tuple[str, ...]] = ("aurora-pg", "rds-pg", "pg")
+    errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error, OSError)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return _libpq_keys() | _KEYWORDS
+
+    def default_target(self) -> Callable[..., Any]:
+        return psycopg.Connection.connect
+
+    def accepts(self, target: Callable[..., Any]) -> bool:
+        owner = getattr(target, "__self__", None)
+        if isinstance(owner, type):
+            return issubclass(owner, psycopg.Connection)
+        return not isinstance(owner, type)
+
+    def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        known, ours = _divided(conninfo, self.keys)
+        parsed: dict[str, Any] = dict(conninfos.conninfo_to_dict(known))
+        return {**parsed, **ours, **{key: value for key, value in keywords.items() if value is not None}}
+
+    def seeds(self, parameters: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+        given = {**_defaults(), **_service(parameters), **{k: v for k, v in parameters.items() if v is not None}}
+        hosts = str(given.get("host") or given.get("hostaddr") or "").split(",")
+        ports = str(given.get("port") or DEFAULT_PORT).split(",")
+        if len(ports) == 1:
+            ports *= len(hosts)
+        return [(host, int(port or DEFAULT_PORT)) for host, port in zip(hosts, ports, strict=False)]
+
+    def open(self, access: Access, place: Place | None, timeout: float | None, *, guarded: bool) -> Wire:
+        parameters = _at(access.parameters, place, timeout)
+        owner = getattr(access.target, "__self__", None)
+        if not (isinstance(owner, type) and issubclass(owner, psycopg.Connection)):
+            conn = access.target("", **parameters)
+            if guarded:
+                conn.__class__ = _guard(type(conn))
+            return conn
+        function = getattr(access.target, "__func__", None)
+        if not guarded or function is None:
+            return access.target("", **parameters)
+        return function(_guard(owner), "", **parameters)
+
+    def reached(self, wire: Wire) -> tuple[str, str, int]:
+        info = wire.info
+        return info.host, info.hostaddr, info.port
+
+    def session_id(self, wire: Wire) -> int | None:
+        pid: int = wire.pgconn.backend_pid
+        return pid or None
+
+    def connect_timeout(self, parameters: Mapping[str, Any]) -> float | None:
+        value = float(parameters.get("connect_timeout") or 0)
+        return max(value, LEAST_CONNECT_SECONDS) if value > 0 else None
+
+    def query(self, wire: Wire, sql: str, timeout: float) -> Rows:
+        return _rows(ask(wire.pgconn, sql, monotonic() + timeout))
+
+    def failure(self, error: BaseException, wire: Wire) -> Failure:
+        if wire is not None:
+            return failure_of(error, wire)
+        # A refused login has no SQLSTATE in psycopg; "FATAL" stands in the message only when the server wrote it.
+        refused = "FATAL" in str(error) and not re.search("starting up|shutting down|recovery|terminating", str(error))
+        return Failure("28000" if refused else getattr(error, "sqlstate", None), not refused)
+
+    def close(self, wire: Wire) -> None:
+        wire.close()
+
+    def discard(self, wire: Wire) -> None:
+        wire._closed = True
+        wire.pgconn.finish()
+
+    def open_probe(self, access: Access, place: Place, timeout: float) -> ProbeSession:
+        parameters = {**access.parameters, **access.monitoring, "application_name": "aurora_actors-monitor"}
+        parameters = _at({k: v for k, v in parameters.items() if k not in _KEYWORDS}, place, None)
+        try:
+            return PsycopgProbe(conninfos.make_conninfo("", **parameters), timeout)
+        except psycopg.Error as error:
+            raise ProbeError(str(error)) from None
+
+    def restore(self, old: Wire, new: Wire, timeout: float) -> None:
+        until = monotonic() + timeout
+        wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
+        changed = [
+            (name, value)
+            for name, value in wanted.items()
+            if value is not None and value != new.pgconn.parameter_status(name.encode())
+        ]
+        if changed:
+            calls = ", ".join(
+                f"pg_catalog.set_config({_quoted(name, new)}, {_quoted(value.decode(), new)}, false)"
+                for name, value in changed
+            )
+            ask(new.pgconn, f"SELECT {calls}", until)
+
+    def attach(self, wire: Wire, proxy: Any) -> None:
+        link = Link()
+        link.proxy = proxy
+        link.base_wait = type(wire).__bases__[0].wait
+        wire._aa_link = link
+        if proxy.executes:
+            wire._aa_seen = None
+
+    def swap(self, wire: Wire, new: Wire) -> None:
+        link_of(wire).take(wire, new)
+
+    def give_up(self, wire: Wire) -> None:
+        link_of(wire).give_up(wire)
+
+    def error(self, kind: type[Any]) -> type[Any]:
+        return both(kind)
+
+
+def _guard(base: type[psycopg.Connection[Any]]) -> type[psycopg.Connection[Any]]:
+    return guarded(base)
+
+
+def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | None) -> dict[str, Any]:
+    """The parameters for one place, with a login no longer than *timeout* (seconds)."""
+    changed = {key: value for key, value in parameters.items() if value is not None}
+    if place is not None:
+        service = _service(parameters)
+        changed = {k: v for k, v in {**service, **changed}.items() if k not in _ROUTING}
+        many = "," in place.host
+        changed["host"] = place.host if many else ",".join([place.host] * len(place.addresses))
+        changed["hostaddr"] = ",".join(address for address, _ in place.addresses)
+        changed["port"] = ",".join(str(port) for _, port in place.addresses)
+    if timeout is not None:
+        own = float(changed.get("connect_timeout") or 0) or math.inf
+        changed["connect_timeout"] = max(LEAST_CONNECT_SECONDS, math.ceil(min(own, timeout)))
+    return changed
+
+
+def _divided(conninfo: str, keys: frozenset[str]) -> tuple[str, dict[str, str]]:
+    """*conninfo* without what libpq does not know, and that."""
+    if re.match(r"postgres(ql)?://", conninfo):
+        parts = urlsplit(conninfo)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        ours = {key: value for key, value in pairs if key not in keys and key != "ssl"}
+        if not ours:
+            return conninfo, {}
+        rest = [(key, value) for key, value in pairs if key not in ours]
+        return urlunsplit(parts._replace(query=urlencode(rest))), ours
+    ours = {}
+    kept: list[str] = []
+    end = len(conninfo) - len(conninfo.lstrip())
+    while match := _PAIR.match(conninfo, end):
+        key, value = match[1], match[2]
+        if key in keys:
+            kept.append(f"{key}={value}")
+        else:
+            plain = value[1:-1] if value.startswith("'") else value
+            ours[key] = re.sub(r"\\(.)", r"\1", plain, flags=re.DOTALL)
+        end = match.end()
+    if end < len(conninfo) or not ours:
+        return conninfo, {}
+    return " ".join(kept), ours
+
+
+def _libpq_keys() -> frozenset[str]:
+    return frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+
+
+def _defaults() -> dict[str, str]:
+    wanted = (b"host", b"hostaddr", b"port")
+    return {o.keyword.decode(): o.val.decode() for o in pq.Conninfo.get_defaults() if o.val and o.keyword in wanted}
+
+
+def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What the connection service file says, which libpq tells nobody before it connects.
+
+    https://www.postgresql.org/docs/current/libpq-pgservice.html
+    """
+    name = parameters.get("service") or os.environ.get("PGSERVICE")
+    if not name:
+        return {}
+    own = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
+    files = [own, Path(os.environ.get("PGSYSCONFDIR", "/etc/postgresql-common")) / "pg_service.conf"]
+    for file in files:
+        reader = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=False)
+        reader.read(file)
+        if reader.has_section(str(name)):
+            return dict(reader.items(str(name)))
+    raise ConfigurationError(f"service {name!r} stands in none of {', '.join(map(str, files))}")
+
+
+def _quoted(text: str, wire: Wire) -> str:
+    quoted: bytes = pq.Escaping(wire.pgconn).escape_literal(text.encode())
+    return quoted.decode()
+
+
+def _rows(result: Any) -> Rows:
+    return [
+        [None if (v := result.get_value(row, column)) is None else v.decode() for column in range(result.nfields)]
+        for row in range(result.ntuples)
+    ]

@@ -1,0 +1,166 @@
+"""From a lost connection to one that works again, and to the error that says what happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aurora_actors import errors, signals
+from aurora_actors.actors.asking import DeadlineExceeded
+from aurora_actors.actors.base import ActorStopped
+from aurora_actors.actors.cluster import Cluster
+from aurora_actors.actors.messages import FindHost
+from aurora_actors.drivers.base import Wire
+from aurora_actors.model.failover import Want, explained
+from aurora_actors.model.hosts import Host
+from aurora_actors.model.outcome import Attempt, Ledger, Outcome, outcome_of
+from aurora_actors.plugin import Recover
+
+if TYPE_CHECKING:
+    from aurora_actors.proxies.proxy import Proxy
+
+__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause"]
+
+FIRST_PAUSE_SECONDS = 0.025
+"""Before the second try at a host that was said to be there; doubled each time."""
+LONGEST_PAUSE_SECONDS = 1.0
+
+
+class WrongRole(Exception):
+    """A host answered, in a role that the connection cannot use."""
+
+
+def pause(tries: int) -> float:
+    """Seconds to wait after that many tries failed."""
+    return min(FIRST_PAUSE_SECONDS * 2.0 ** min(tries - 1, 10), LONGEST_PAUSE_SECONDS)
+
+
+async def find(proxy: Proxy, control: Cluster, want: Want, until: float) -> tuple[Host, ...]:
+    """Hosts that *want* may go to: from the published topology where it accounts for the loss, else by a search."""
+    standing = control.cell.standing
+    if explained(want, standing.topology, standing.verdict, standing.settled) and standing.topology.writer is not None:
+        return (standing.topology.writer,)
+    return await proxy.io.ask(control.failover, FindHost(want, until), until)
+
+
+async def opened_in_role(proxy: Proxy, control: Cluster, host: Host, until: float, *, initial: bool) -> tuple[Wire, Host]:
+    """A new connection to *host*, and the host in the role that it gave itself.
+
+    Raises the driver's error, ``OSError``, or ``WrongRole``.
+    """
+    limit = proxy.login_limit(until)
+    wire = await proxy.open(host, limit, initial=initial)
+    try:
+        dialect = control.naming.dialect
+        report = dialect.read(await proxy.io.query(wire, dialect.report_sql, limit))
+    except BaseException:
+        proxy.io.discard(wire)
+        raise
+    return wire, host.playing(report.role)
+
+
+async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exception:
+    """Find a host, switch to it, restore the session; the error for the application, which says where it is now."""
+    io = proxy.io
+    until = call.at + proxy.settings.failover_timeout_sec
+    want = Want(proxy.mode, proxy.host, proxy.opened, call.at)
+    ledger = Ledger(call.at, verdict=io.now() - call.at)
+    attempts: list[Attempt] = []
+    while True:
+        try:
+            hosts = await find(proxy, control, want, until)
+        except ActorStopped:
+            # Our machinery broke: the application is no worse off than with the driver alone.
+            return call.error
+        except DeadlineExceeded:
+            return _failed(proxy, control, call, ledger, attempts)
+        if ledger.writer_known is None:
+            ledger = replace(ledger, writer_known=io.now() - call.at, searched=True)
+        host, began = proxy.choose(hosts, initial=False), io.now()
+        try:
+            ledger = await _moved(proxy, control, host, until, ledger)
+        except (*proxy.driver.errors, WrongRole, ValueError, DeadlineExceeded) as error:
+            attempts.append(Attempt(str(host), began - call.at, _line(error)))
+            await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
+            want = replace(want, since=io.now())
+            if io.now() >= until:
+                return _failed(proxy, control, call, ledger, attempts)
+        else:
+            return _succeeded(proxy, control, call, want.lost, ledger, tuple(attempts))
+
+
+async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger) -> Ledger:
+    io = proxy.io
+    opened = io.now()
+    spare, host = await opened_in_role(proxy, control, host, until, initial=False)
+    try:
+        at = io.now() - ledger.symptom_at
+        ledger = replace(ledger, connected=at, verified=at)
+        alone = len(control.cell.view.topology.hosts) == 1
+        if not proxy.mode.accepts(host) and not alone:
+            raise WrongRole(f"it says that it is a {host.role.value}")
+        if proxy.settings.transfer_session_state_on_switch:
+            await io.restore(proxy.wire, spare, proxy.login_limit(until))
+    except BaseException:
+        io.discard(spare)
+        raise
+    proxy.driver.swap(proxy.wire, spare)
+    proxy.moved(host, opened)
+    return replace(ledger, restored=io.now() - ledger.symptom_at)
+
+
+def _succeeded(
+    proxy: Proxy, control: Cluster, call: Recover, lost: Host | None, ledger: Ledger, attempts: tuple[Attempt, ...]
+) -> Exception:
+    assert proxy.host is not None
+    outcome = outcome_of(call.operation)
+    event = signals.ConnectionSwitched(
+        control.name, lost, proxy.host, outcome.value, False, ledger, proxy.io.now()
+    )
+    signals.emit(signals.connection_switched, control.name, event)
+    open_before = call.operation.in_transaction
+    kind = errors.TransactionResolutionUnknownError if open_before else errors.FailoverSuccessError
+    unit = "transaction" if open_before else call.operation.name
+    message = (
+        f"the connection to {lost} was lost ({_line(call.error)}); it goes on at {proxy.host},"
+        f" {ledger.seconds:.3f} s later, its session restored. {_ADVICE[outcome].format(unit=unit)}"
+    )
+    return _error(proxy, kind, message, outcome, proxy.host, attempts, ledger)
+
+
+_ADVICE = {
+    Outcome.NOT_SENT: "Nothing of the {unit} was sent: run it again",
+    Outcome.ROLLED_BACK: "The {unit} was rolled back: run it again from its beginning",
+    Outcome.UNKNOWN: "Whether the {unit} took effect is not known: look before you run it again",
+}
+
+
+def _failed(proxy: Proxy, control: Cluster, call: Recover, ledger: Ledger, attempts: list[Attempt]) -> Exception:
+    probes = [replace(a, seconds=a.seconds - call.at) for a in control.cell.attempts if a.seconds >= call.at]
+    tried = tuple(sorted((*attempts, *probes), key=lambda attempt: attempt.seconds))
+    proxy.driver.give_up(proxy.wire)
+    outcome = outcome_of(call.operation)
+    message = (
+        f"the connection to {proxy.host} was lost ({_line(call.error)}) and no host of cluster {control.name} was found"
+        f" that fits {proxy.mode.value} within {proxy.io.now() - call.at:.1f} s (failover_timeout_sec). Tried: "
+        f"{'; '.join(map(str, tried)) or 'no host answered'}. The connection is closed: connect anew"
+    )
+    return _error(proxy, errors.FailoverFailedError, message, outcome, None, tried, ledger)
+
+
+def _error(
+    proxy: Proxy,
+    kind: type[errors.FailoverError],
+    message: str,
+    outcome: Outcome,
+    host: Host | None,
+    attempts: tuple[Attempt, ...],
+    ledger: Ledger,
+) -> Exception:
+    both: type[errors.FailoverError] = proxy.driver.error(kind)
+    return both(message, outcome=outcome, host=host, attempts=attempts, ledger=ledger)
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
