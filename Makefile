@@ -71,4 +71,5 @@ $(STAMP): pyproject.toml setup.py
 	@python=$$(bash -c "$$FIND_PYTHON") && echo "== $$($$python --version) -> $(VENV)" && \
 	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then rm -rf $(VENV) && $$python -m venv $(VENV); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@rm -rf aurora_actors.egg-info  # left by the build; from the root of the clone it would hide the installed metadata
 	@touch $@

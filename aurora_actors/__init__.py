@@ -88,7 +88,9 @@ paramstyle = "pyformat"
 _LAZY = {
     "connect": "aurora_actors.connecting",
     "set_resolver": "aurora_actors.actors.names",
-    **dict.fromkeys(("Connect", "Execute", "Flow", "Plugin", "PluginContext", "Proceed", "Recover"), "aurora_actors.plugin"),
+    **dict.fromkeys(
+        ("Connect", "Execute", "Flow", "Plugin", "PluginContext", "Proceed", "Recover"), "aurora_actors.plugin"
+    ),
 }
 
 

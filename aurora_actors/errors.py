@@ -7,8 +7,6 @@ names of this module, whatever the driver.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.outcome import Attempt, Ledger, Outcome
 
@@ -98,7 +96,7 @@ class FailoverError(OperationalError):
     the times of the failover in seconds. ``__cause__`` is the driver's own error.
     """
 
-    sqlstate: ClassVar[str | None] = None
+    sqlstate: str | None = None
 
     def __init__(
         self,

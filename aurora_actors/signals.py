@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from .model.hosts import Host
+    from .model.outcome import Attempt
     from .model.topology import ClusterTopology
 
 __all__ = [
@@ -307,12 +308,12 @@ class FailoverCompleted:
 
 @dataclass(frozen=True, slots=True)
 class FailoverFailed:
-    """No writer was found in ``seconds`` and ``attempts`` probes."""
+    """No host was found in ``seconds``; ``attempts`` are the last failed probe of each."""
 
     cluster: str
     seconds: float
     reason: str
-    attempts: int
+    attempts: tuple[Attempt, ...]
     at: float
 
 

@@ -41,7 +41,7 @@ EVENTS: dict[str, object] = {
     "host_up": signals.HostUp("orders", OLD, "answered", 1.0),
     "failover_started": signals.FailoverStarted("orders", OLD, 1, 1.0),
     "failover_completed": signals.FailoverCompleted("orders", NEW, 0.04, 20, 1.0),
-    "failover_failed": signals.FailoverFailed("orders", 30.0, "no host says that it writes", 12, 1.0),
+    "failover_failed": signals.FailoverFailed("orders", 30.0, "no host says that it writes", (), 1.0),
     "connection_opened": signals.ConnectionOpened("orders", NEW, 4711, 1.0),
     "connection_switched": signals.ConnectionSwitched("orders", OLD, NEW, "NOT_SENT", True, None, 1.0),
     "connection_closed": signals.ConnectionClosed("orders", NEW, 1.0),

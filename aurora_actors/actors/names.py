@@ -42,7 +42,7 @@ def _system_canonical(host: str) -> str:
 def _canonical_or_same(ask: Callable[[str], str], host: str) -> str:
     try:
         return ask(host)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a resolver is the user's code
         # The connect that follows looks the name up as well, and its error is the one to see.
         log.debug("no canonical name of %s: %s", host, error)
         return host
@@ -117,6 +117,7 @@ class Names:
 
     def _resolve(self, key: tuple[Resolver, str, int], reply: Future[Addresses]) -> None:
         resolver, host, port = key
+        addresses: Addresses = ()
         try:
             addresses = tuple((str(address), int(number)) for address, number in resolver(host, port))
             if not addresses:

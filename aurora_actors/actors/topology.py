@@ -41,7 +41,8 @@ JITTER = 0.2
 class TopologyActor(Actor):
     """A shell round ``model.search`` and ``model.topology``; one for each cluster. Never waits for anybody.
 
-    ``monitor(host, topology)`` starts a host monitor; ``retire`` is called when a grace period ends. ``refresh`` is the interval of the regular look in seconds.
+    ``monitor(host, topology)`` starts a host monitor; ``retire`` is called when a grace period ends.
+    ``refresh`` is the interval of the regular look in seconds.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class TopologyActor(Actor):
     def begin(self) -> None:
         standing = self._cell.standing
         known = Knowledge(standing.topology, standing.verdict, None if standing.settled else self._timer.now())
-        self._watch = Watch(known if standing.topology.writer is not None else replace(known, doubt=None), self._endpoints)
+        known = known if standing.topology.writer is not None else replace(known, doubt=None)
+        self._watch = Watch(known, self._endpoints)
         self._monitors: dict[str, Ref] = {}
         self._asking: list[RefreshTopology] = []
         self._missed: dict[str, Attempt] = {}

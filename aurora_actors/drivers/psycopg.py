@@ -140,7 +140,7 @@ class PsycopgDriver:
     def attach(self, wire: Wire, proxy: Any) -> None:
         link = Link()
         link.proxy = proxy
-        link.base_wait = type(wire).__bases__[0].wait
+        link.base_wait = _base_wait(type(wire))
         wire._aa_link = link
         if proxy.executes:
             wire._aa_seen = None
@@ -153,6 +153,11 @@ class PsycopgDriver:
 
     def error(self, kind: type[Any]) -> type[Any]:
         return both(kind)
+
+
+def _base_wait(guarded_class: Any) -> Callable[..., Any]:
+    wait: Callable[..., Any] = guarded_class.__bases__[0].wait
+    return wait
 
 
 def _guard(base: type[psycopg.Connection[Any]]) -> type[psycopg.Connection[Any]]:

@@ -16,19 +16,25 @@ __all__ = [
 
 
 class FailoverError(errors.FailoverError, psycopg.OperationalError):
-    __doc__ = errors.FailoverError.__doc__
+    """A connection was lost. See ``aurora_actors.errors``."""
 
 
 class FailoverSuccessError(errors.FailoverSuccessError, FailoverError):
-    __doc__ = errors.FailoverSuccessError.__doc__
+    """It works again; no transaction was open. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.FailoverSuccessError.sqlstate
 
 
 class TransactionResolutionUnknownError(errors.TransactionResolutionUnknownError, FailoverError):
-    __doc__ = errors.TransactionResolutionUnknownError.__doc__
+    """It works again; a transaction was open. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.TransactionResolutionUnknownError.sqlstate
 
 
 class FailoverFailedError(errors.FailoverFailedError, FailoverError):
-    __doc__ = errors.FailoverFailedError.__doc__
+    """No host could be had in time. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.FailoverFailedError.sqlstate
 
 
 _BOTH: dict[type[BaseException], type[BaseException]] = {

@@ -59,7 +59,8 @@ _NAMES = {
     "copy_end": "copy",
 }
 _COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
-_SENDS_NOTHING = {"notifies", "_set_autocommit_gen", "_set_isolation_level_gen", "_set_read_only_gen", "_set_deferrable_gen"}
+_SETTERS = {f"_set_{name}_gen" for name in ("autocommit", "isolation_level", "read_only", "deferrable")}
+_SENDS_NOTHING = {"notifies", *_SETTERS}
 
 _classes: dict[type[Connection], type[Connection]] = {}
 
@@ -95,7 +96,7 @@ class Link:
         proxy = self.proxy
         if proxy is None or not proxy.executes:
             return self._guarded(conn, gen, args, kwargs)
-        call = Execute(Operation(_NAMES.get(gen.__name__, gen.__name__), _statement_to_come(gen)), proxy.host)
+        call = Execute(Operation(_NAMES.get(gen.__name__) or str(gen.__name__), _statement_to_come(gen)), proxy.host)
 
         async def innermost(_: Execute) -> Any:
             return self._guarded(conn, gen, args, kwargs)
@@ -254,6 +255,7 @@ class _Seen:
 
 
 def link_of(conn: Any) -> Link:
+    """What watches over *conn*."""
     link: Link = conn._aa_link
     return link
 

@@ -112,7 +112,7 @@ def _loaded(group: str, name: str) -> Record:
     distribution = _distribution(entry)
     try:
         value = entry.load()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an extension may raise anything
         log.warning("extension %s of %s does not load: %s: %s", name, distribution, type(error).__name__, error)
         return Record(group, name, distribution, Status.LOAD_ERROR, None, f"{type(error).__name__}: {error}")
     complaint = _complaint(group, value)

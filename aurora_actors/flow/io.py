@@ -16,7 +16,7 @@ from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
 from aurora_actors.model.hosts import Host
 
-__all__ = ["BlockingIo", "DeadlineExceeded", "Io", "LOGINS_AT_ONCE"]
+__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Io"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass, replace
 
 from aurora_actors import errors
-from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.actors.base import ActorStopped
 from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.naming import Naming
@@ -15,7 +14,7 @@ from aurora_actors.dialects.base import Dialect, Report
 from aurora_actors.dialects.postgres import DETECT_SQL, detected
 from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.discovery import load
-from aurora_actors.flow.recovering import WrongRole, find, opened_in_role, pause
+from aurora_actors.flow.recovering import WrongRole, find, opened_in_role, pause, tries_again
 from aurora_actors.model.endpoints import Endpoint, EndpointKind, InstancePattern, parse_endpoint, parse_instance_pattern
 from aurora_actors.model.failover import Mode, Want
 from aurora_actors.model.hosts import Host, Role
@@ -89,7 +88,7 @@ async def _at_known(proxy: Proxy, control: Cluster, wanted: Role) -> Wire | None
     until = opened + proxy.settings.open_connection_retry_timeout_ms / 1000
     try:
         wire, host = await opened_in_role(proxy, control, host, until, initial=True)
-    except (*proxy.driver.errors, DeadlineExceeded, ValueError) as error:
+    except tries_again(proxy) as error:
         log.debug("%s of cluster %s cannot be had: %s; trying the endpoint", host, control.name, error)
         return None
     if host.role is not wanted:
@@ -188,7 +187,7 @@ async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, erro
                 return wire
             io.discard(wire)
             raise WrongRole(f"{host} says that it is a {host.role.value}")
-        except (DeadlineExceeded, ActorStopped, WrongRole, ValueError, *proxy.driver.errors) as cause:
+        except (*tries_again(proxy), ActorStopped) as cause:
             tries += 1
             if io.now() >= until or isinstance(cause, ActorStopped):
                 if error is not None:

@@ -19,7 +19,7 @@ from aurora_actors.plugin import Recover
 if TYPE_CHECKING:
     from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause"]
+__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "tries_again"]
 
 FIRST_PAUSE_SECONDS = 0.025
 """Before the second try at a host that was said to be there; doubled each time."""
@@ -28,6 +28,11 @@ LONGEST_PAUSE_SECONDS = 1.0
 
 class WrongRole(Exception):
     """A host answered, in a role that the connection cannot use."""
+
+
+def tries_again(proxy: Proxy) -> tuple[type[Exception], ...]:
+    """What a try to reach a host may raise that the next try may not."""
+    return (*proxy.driver.errors, WrongRole, ValueError, DeadlineExceeded)
 
 
 def pause(tries: int) -> float:
@@ -79,7 +84,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
         host, began = proxy.choose(hosts, initial=False), io.now()
         try:
             ledger = await _moved(proxy, control, host, until, ledger)
-        except (*proxy.driver.errors, WrongRole, ValueError, DeadlineExceeded) as error:
+        except tries_again(proxy) as error:
             attempts.append(Attempt(str(host), began - call.at, _line(error)))
             await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
             want = replace(want, since=io.now())

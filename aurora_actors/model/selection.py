@@ -19,17 +19,20 @@ Strategy: TypeAlias = Callable[[Sequence[Host], Weights, int, float], Host]
 
 def random_host(hosts: Sequence[Host], weights: Weights, turn: int, chance: float) -> Host:
     """Any of them, all equally likely."""
+    del weights, turn
     return hosts[min(int(chance * len(hosts)), len(hosts) - 1)]
 
 
 def round_robin(hosts: Sequence[Host], weights: Weights, turn: int, chance: float) -> Host:
     """One after the other by id, each as many times in a row as it weighs."""
+    del chance
     turns = [host for host in sorted(hosts, key=lambda host: host.id) for _ in range(_weight(host, weights))]
     return turns[turn % len(turns)]
 
 
 def weighted_random(hosts: Sequence[Host], weights: Weights, turn: int, chance: float) -> Host:
     """Any of them, as likely as it weighs."""
+    del turn
     left = chance * sum(_weight(host, weights) for host in hosts)
     for host in hosts:
         left -= _weight(host, weights)
@@ -40,6 +43,7 @@ def weighted_random(hosts: Sequence[Host], weights: Weights, turn: int, chance: 
 
 def highest_weight(hosts: Sequence[Host], weights: Weights, turn: int, chance: float) -> Host:
     """The heaviest; of several, the first by id."""
+    del turn, chance
     return min(hosts, key=lambda host: (-_weight(host, weights), host.id))
 
 

@@ -114,7 +114,7 @@ class Proxy:
         for plugin in self.plugins:
             try:
                 plugin.switched(old, host)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                 self._plugin_failed(plugin, error)
 
     def closed(self) -> None:
@@ -126,7 +126,7 @@ class Proxy:
         for plugin in self.plugins:
             try:
                 plugin.close()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                 self._plugin_failed(plugin, error)
         if lease is not None and self.control is not None and self.host is not None:
             lease.release()
