@@ -9,10 +9,13 @@ from aurora_actors.actors.base import Actor, ActorCrashed, Ref, tell
 from aurora_actors.actors.clock import Timer
 from aurora_actors.actors.messages import EndSearch, FindHost, HostSighted, SearchFor, Tick, WriterConfirmed
 from aurora_actors.actors.published import Published
-from aurora_actors.model.failover import Sighting, answer, explained
+from aurora_actors.model.failover import READER_GRACE_SECONDS, Mode, Sighting, answer, explained
 from aurora_actors.model.hosts import Host
 
 __all__ = ["FailoverActor"]
+
+GRACE_OVER = -1
+"""The turn of the tick that says that readers have had their time to answer."""
 
 
 class FailoverActor(Actor):
@@ -60,6 +63,9 @@ class FailoverActor(Actor):
                     tell(self._topology, SearchFor(self._lost.id if self._lost else ""))
                 else:
                     self._answer()
+            case Tick(turn) if turn == GRACE_OVER:
+                if self._began is not None:
+                    self._answer()
             case Tick(turn):
                 if turn == self._turn:
                     self._expire()
@@ -77,6 +83,8 @@ class FailoverActor(Actor):
             self._begin_search(request)
         else:
             self._answer()
+        if request.want.mode is Mode.READER_OR_WRITER:
+            self._timer.tell_after(READER_GRACE_SECONDS, self.actor_ref, Tick(GRACE_OVER))
         self._watch_deadline()
 
     def _begin_search(self, request: FindHost) -> None:
@@ -95,10 +103,11 @@ class FailoverActor(Actor):
         standing = self._cell.standing
         settled = standing.settled and standing.verdict.at >= self._began
         sightings = tuple(self._sightings.values())
+        waited = self._timer.now() - self._began
         waiting: list[FindHost] = []
         given: Host | None = None
         for request in self._waiting:
-            hosts = answer(request.want, standing.topology, standing.verdict, settled, sightings)
+            hosts = answer(request.want, standing.topology, standing.verdict, settled, sightings, waited)
             if not hosts:
                 waiting.append(request)
             elif request.answer(hosts):

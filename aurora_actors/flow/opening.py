@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass, replace
 
 from aurora_actors import errors
-from aurora_actors.actors.base import ActorStopped
 from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.system import Seed, system
@@ -187,9 +186,9 @@ async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, erro
                 return wire
             io.discard(wire)
             raise WrongRole(f"{host} says that it is a {host.role.value}")
-        except (*tries_again(proxy), ActorStopped) as cause:
+        except tries_again(proxy) as cause:
             tries += 1
-            if io.now() >= until or isinstance(cause, ActorStopped):
+            if io.now() >= until:
                 if error is not None:
                     raise error from cause
                 kind = proxy.driver.error(errors.FailoverFailedError)

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 
 from .values import LabError
 
-__all__ = ["POSTGRES_PORT", "choose_addresses"]
+__all__ = ["POSTGRES_PORT", "SHARED_ADDRESS", "choose_addresses"]
 
 POSTGRES_PORT = 5432
+SHARED_ADDRESS = "127.0.0.1"
 ATTEMPTS = 64
 """Of some 47,000 blocks; a second lab on the machine holds one of them."""
 
@@ -38,7 +39,7 @@ def choose_addresses(hosts: int, block: str | None, port: int | None) -> tuple[t
 
 def _one_address(hosts: int, port: int | None) -> tuple[tuple[str, int], ...]:
     if port is not None:
-        places = tuple(("127.0.0.1", port + number) for number in range(hosts))
+        places = tuple((SHARED_ADDRESS, port + number) for number in range(hosts))
         if _can_bind(places):
             return places
         raise LabError(f"ports {port} to {port + hosts - 1} of 127.0.0.1 are not free")
@@ -46,8 +47,8 @@ def _one_address(hosts: int, port: int | None) -> tuple[tuple[str, int], ...]:
         found = []
         for _ in range(hosts):
             listener = open_sockets.enter_context(socket.socket())
-            listener.bind(("127.0.0.1", 0))
-            found.append(("127.0.0.1", int(listener.getsockname()[1])))
+            listener.bind((SHARED_ADDRESS, 0))
+            found.append((SHARED_ADDRESS, int(listener.getsockname()[1])))
         return tuple(found)
 
 

@@ -16,8 +16,8 @@ AURORA_EXTENSIONS = (
     "address_standardizer, amcheck, apg_plan_mgmt, aurora_stat_utils, aws_commons, aws_lambda, aws_s3, bloom, "
     "btree_gin, btree_gist, citext, cube, dblink, dict_int, fuzzystrmatch, hstore, intarray, isn, log_fdw, ltree, "
     "pageinspect, pg_buffercache, pg_cron, pg_prewarm, pg_stat_statements, pg_trgm, pgaudit, "
-    "pgcrypto, pgrowlocks, pgstattuple, "
-    "plpgsql, postgres_fdw, sslinfo, tablefunc, unaccent, uuid-ossp, vector"
+    "pgcrypto, pgrowlocks, "
+    "pgstattuple, plpgsql, postgres_fdw, sslinfo, tablefunc, unaccent, uuid-ossp, vector"
 )
 """Part of what Aurora lists; ``aurora_stat_utils`` is what drivers look for, ``rds_tools`` is not among Aurora's."""
 

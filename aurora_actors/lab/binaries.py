@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .account import Account
-from .cache import locked
+from .cache import locked, prune
 from .values import ServerUnavailable
 
 __all__ = ["DEFAULT_VERSION", "Binaries", "find_binaries"]
@@ -124,6 +124,8 @@ def _readable_copy(binaries: Binaries, account: Account) -> Binaries:
                     path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
             for path in folder.iterdir():
                 path.chmod(0o755)
+        os.utime(entry)
+    prune("server-")
     if _banner(folder, account) != binaries.banner:
         raise ServerUnavailable(
             f"the server in {binaries.folder} cannot be run by user id {account.uid}, nor a copy of it in {entry}; "

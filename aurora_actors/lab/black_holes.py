@@ -25,6 +25,7 @@ from pathlib import Path
 
 import psutil
 
+from .addresses import SHARED_ADDRESS
 from .reaping import PACKET_FILTER_MARK
 from .server import PostgresServer
 from .values import LabError
@@ -54,7 +55,7 @@ def kind() -> str:
 
 def dig(directory: Path, server: PostgresServer) -> None:
     """Let all packets of the server vanish."""
-    if kind() == "nft" and server.place.address != "127.0.0.1":
+    if _by_packet_filter(server):
         _dig_nft(directory, server.place.address)
     elif kind() == "none":
         raise LabError("black holes need Linux; freeze() is what comes nearest here")
@@ -70,10 +71,15 @@ def dig(directory: Path, server: PostgresServer) -> None:
 
 def lift(directory: Path, server: PostgresServer) -> None:
     """Let packets through again; does nothing where none vanish."""
-    if (directory / PACKET_FILTER_MARK).exists():
+    if _by_packet_filter(server):
         _nft(f"delete element inet {_table(directory)} holes {{ {server.place.address} }}")
-    elif kind() == "socket-filter" and server.is_running:
+    elif kind() != "none" and server.is_running:
         _filter_sockets(server, attach=False)
+
+
+def _by_packet_filter(server: PostgresServer) -> bool:
+    # Where hosts share an address a packet filter would hit the clients and the other hosts, too.
+    return kind() == "nft" and server.place.address != SHARED_ADDRESS
 
 
 def bury(directory: Path, server: PostgresServer) -> None:
@@ -82,10 +88,12 @@ def bury(directory: Path, server: PostgresServer) -> None:
     Under a packet filter it dies first. A socket that outlives its process keeps its own filter, and clients would wait
     for ever; there the filters go first, while the processes are still stopped, so that no statement is run.
     """
-    if not (directory / PACKET_FILTER_MARK).exists():
+    if _by_packet_filter(server):
+        server.kill()
         lift(directory, server)
-    server.kill()
-    lift(directory, server)
+    else:
+        lift(directory, server)
+        server.kill()
 
 
 def _table(directory: Path) -> str:

@@ -25,8 +25,8 @@ from .cluster import Cluster, Host, Options
 from .names import DnsView, Place, Zone, answer
 from .promoting import fail_over
 from .rejoining import settle
-from .replication import adapt, wait_following
 from .server import PostgresServer
+from .starting import start_hosts
 from .template import Login, make_template
 from .values import Flavour, Habit, HostStatus, How, LabError, LabEvent, OperationRecord, Replication
 from .waiting import until
@@ -148,7 +148,7 @@ class PostgresLab:
                 cluster = Cluster(self._options, zone, directory, hosts, stopping, self._tell)
                 for host in hosts.values():
                     template.copy_to(host.server.data, account)
-                _start_hosts(cluster)
+                start_hosts(cluster)
             except BaseException:
                 stopping.set()
                 self._sweep(directory)
@@ -376,26 +376,3 @@ class PostgresLab:
             and (self._options.asynchronous or len(cluster.holders) == readers),
             "every host is available", seconds=seconds, stopping=cluster.stopping,
         )  # fmt: skip
-
-
-def _start_hosts(cluster: Cluster) -> None:
-    writer, *readers = cluster.hosts.values()
-    writer.role = "WRITER"
-    for host in readers:
-        host.server.upstream = writer.place
-    for host in cluster.hosts.values():
-        host.state = "starting"
-        host.server.configure()
-    for host in readers:
-        host.server.become_standby()
-    cluster.publish()
-    for host in cluster.hosts.values():
-        host.server.start()
-    for host in cluster.hosts.values():
-        host.server.wait_started()
-        host.state = "available"
-    for host in readers:
-        wait_following(cluster, host)
-    adapt(cluster)
-    cluster.publish()
-    cluster.remember_now("started", writer.id)

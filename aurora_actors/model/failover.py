@@ -8,10 +8,12 @@ from enum import Enum
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import ClusterTopology, Verdict
 
-__all__ = ["FRESH_SECONDS", "Mode", "Sighting", "Want", "answer", "explained"]
+__all__ = ["FRESH_SECONDS", "READER_GRACE_SECONDS", "Mode", "Sighting", "Want", "answer", "explained"]
 
 FRESH_SECONDS = 1.0
 """A loss noticed this soon after a search ended is taken for the one that it was about."""
+READER_GRACE_SECONDS = 0.3
+"""How much sooner the writer may answer than a reader without taking the reader's place: some round trips and a login."""
 
 
 class Mode(Enum):
@@ -63,15 +65,21 @@ def explained(want: Want, topology: ClusterTopology, verdict: Verdict, settled: 
 
 
 def answer(
-    want: Want, topology: ClusterTopology, verdict: Verdict, settled: bool, sightings: tuple[Sighting, ...]
+    want: Want,
+    topology: ClusterTopology,
+    verdict: Verdict,
+    settled: bool,
+    sightings: tuple[Sighting, ...],
+    waited: float,
 ) -> tuple[Host, ...]:
-    """The hosts that *want* may be given now, best kind first; empty: it has to wait."""
+    """The hosts that *want* may be given now; empty: it has to wait. *waited*: seconds since the search began."""
     writer = topology.writer if settled and verdict.at > want.opened else None
     if want.mode is Mode.STRICT_WRITER:
         return (writer,) if writer is not None else ()
     readers = tuple(s.host for s in sightings if s.host.is_reader)
     # A cluster of one host has no reader to wait for.
-    alone = writer is not None and len(topology.hosts) == 1
-    if readers or (writer is not None and (want.mode is Mode.READER_OR_WRITER or alone)):
-        return readers or (writer,) if writer is not None else readers
-    return ()
+    alone = len(topology.hosts) == 1
+    instead = want.mode is Mode.READER_OR_WRITER and waited >= READER_GRACE_SECONDS
+    if readers or writer is None or not (alone or instead):
+        return readers
+    return (writer,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,16 +56,50 @@ def test_pytest_finds_the_fixture(installed: Installed) -> None:
     assert "aurora_lab" in done.stdout
 
 
-def test_the_plugin_of_the_documentation_installs_and_loads(installed: Installed, tmp_path: Path) -> None:
+AWS_DEFAULTS = "initial_connection,aurora_connection_tracker,failover_v2,host_monitoring_v2"
+
+CONNECT = """
+import aurora_actors, psycopg
+from aurora_actors import signals
+
+NAMES = {names!r}
+told = []
+def receive(cluster, *, event):
+    told.append(event.statement)
+
+with aurora_actors.connect(
+        psycopg.Connection.connect, {conninfo!r}, plugins={plugins!r}, autocommit=True,
+        resolve=lambda host, port: NAMES[host], **{extra!r}) as conn:
+    signal = signals.namespace.get("slow_statement")
+    if signal is not None:
+        signal.connect(receive)
+    print(conn.execute("SELECT aurora_db_instance_identifier()").fetchone()[0])
+    assert signals.settle(5)
+print(*told, sep="\\n")
+"""
+
+
+def connected(installed: Installed, lab: Any, plugins: str, **extra: object) -> list[str]:
+    """The lines that a program prints that connects with the installed wheel: the host it is on, and what it was told."""
+    endpoints = [lab.writer_endpoint, lab.reader_endpoint, *(lab.endpoint(host) for host in lab.hosts)]
+    names = {name: lab.resolve(name, 5432) for name in endpoints}
+    code = CONNECT.format(names=names, conninfo=lab.conninfo(), plugins=plugins, extra=extra)
+    return installed.python(code).splitlines()
+
+
+@pytest.mark.parametrize("plugins", [AWS_DEFAULTS, "failover", ""])
+def test_the_installed_wheel_connects(installed: Installed, aurora_lab: Any, plugins: str) -> None:
+    assert connected(installed, aurora_lab, plugins) == [aurora_lab.writer]
+
+
+def test_the_plugin_of_the_documentation_works(installed: Installed, aurora_lab: Any, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "plugins.md").read_text("utf-8")
     files = re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
     for name, content in files:
         (tmp_path / name).write_text(content, encoding="utf-8")
     installed.install(str(tmp_path))
-    printed = installed.python(
-        "from aurora_actors.flow.discovery import found, ordered, plugin_classes\n"
-        "(record,) = [one for one in found('aurora_actors.plugins') if one.name == 'slow_statements']\n"
-        "order = ordered(plugin_classes(['slow_statements', 'failover']))\n"
-        "print(record.distribution, *(plugin.name for plugin in order), sep=', ')"
-    )
-    assert printed == "aurora-actors-slow-statements 1.0, failover, slow_statements"
+    host, *told = connected(installed, aurora_lab, "failover,slow_statements", slow_statement_ms=0)
+    assert host == aurora_lab.writer
+    assert "SELECT aurora_db_instance_identifier()" in told
+    host, *told = connected(installed, aurora_lab, "failover,slow_statements", slow_statement_ms=60_000)
+    assert (host, told) == (aurora_lab.writer, [])
