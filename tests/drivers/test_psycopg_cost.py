@@ -1,0 +1,53 @@
+"""What a guarded connection adds to a statement: counted, not timed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import psycopg
+import pytest
+
+import aurora_actors
+from aurora_actors.actors.system import system
+from aurora_actors.lab import PostgresLab
+
+
+def python_calls(fn: Callable[[], object]) -> int:
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        fn()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.fixture
+def pair(aurora_lab: PostgresLab) -> Any:
+    address, port = aurora_lab.address(aurora_lab.writer)
+    raw = psycopg.connect(aurora_lab.conninfo("writer", hostaddr=address, port=port), autocommit=True)
+    ours = aurora_actors.connect(psycopg.connect, aurora_lab.conninfo("writer"), autocommit=True)
+    yield raw, ours
+    raw.close()
+    ours.close()
+    system.stop(5.0)
+
+
+def test_one_call_is_added_per_execute_and_none_per_fetch(pair: Any) -> None:
+    raw, ours = (conn.cursor() for conn in pair)
+    statement = "SELECT n FROM generate_series(1, 10) AS n"
+    for cursor in (raw, ours):
+        cursor.execute(statement)
+    executes = [python_calls(partial(cursor.execute, statement)) for cursor in (raw, ours)]
+    fetches = [python_calls(cursor.fetchone) for cursor in (raw, ours)]
+    assert executes[1] - executes[0] <= 1
+    assert fetches[1] == fetches[0]
