@@ -70,6 +70,7 @@ def up(
     password: Annotated[str, typer.Option(help="For a cluster on loopback addresses.")] = "pwd",  # noqa: S107 - on loopback addresses
     database: Annotated[str, typer.Option(help="The application's database.")] = "db",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5432 if free.")] = None,
+    directory: Annotated[str | None, typer.Option(help="Where its data goes; default: in memory if there is room.")] = None,
     asynchronous: Annotated[bool, typer.Option(help="Commits wait for no reader: a failover may lose some.")] = False,
     detach: Annotated[bool, typer.Option(help="Return once it is up; 'down' ends it.")] = False,
 ) -> None:
@@ -78,7 +79,7 @@ def up(
         "hosts": hosts, "version": version, "name": name, "domain": domain, "user": user, "password": password,
         "database": database, "habit": habit, "flavour": flavour, "restart_seconds": restart_seconds,
         "stale_topology_seconds": stale_topology_seconds, "dns_lag_seconds": dns_lag_seconds, "port": port,
-        "asynchronous": asynchronous,
+        "directory": directory, "asynchronous": asynchronous,
     }  # fmt: skip
     with _told():
         if _running(name):

@@ -6,7 +6,7 @@ import time
 
 from . import black_holes
 from .cluster import Cluster, Host, Journal
-from .rejoining import operation_on, rejoin_now
+from .rejoining import COPY_AFTER_SECONDS, operation_on, rejoin_now, rejoin_or_copy
 from .replication import adapt, wait_following
 from .values import LabError, OperationRecord, State
 
@@ -74,7 +74,7 @@ def _start(cluster: Cluster, journal: Journal, host: Host) -> None:
     if host.deposed:
         rejoin_now(cluster, host, clone=True)
     elif host.role == "READER":
-        rejoin_now(cluster, host, clone=False)
+        rejoin_or_copy(cluster, host)
     else:
         host.server.start()
         host.server.wait_started()
@@ -166,17 +166,25 @@ def _end_silence(cluster: Cluster, journal: Journal, host: Host, fact: str) -> N
 def _resume(cluster: Cluster, host: Host) -> None:
     writer = cluster.writer
     if host.role == "READER" and writer.is_live:
-        if host.server.upstream != writer.place or host.timeline != writer.timeline:
-            # Promotions passed it by; it may have received what no other did, so it starts from a copy.
+        # Where promotions passed it by, it may have received what no other did.
+        stayed = host.server.upstream == writer.place and host.timeline == writer.timeline
+        if not stayed or not _follows(cluster, host):
             host.server.kill()
             rejoin_now(cluster, host, clone=True)
             return
-        wait_following(cluster, host)
     elif host is writer:
         for reader in cluster.live_readers():
             wait_following(cluster, reader)
     adapt(cluster)
     cluster.publish()
+
+
+def _follows(cluster: Cluster, host: Host) -> bool:
+    try:
+        wait_following(cluster, host, COPY_AFTER_SECONDS)
+    except LabError:
+        return False
+    return True
 
 
 def refuse_logins(cluster: Cluster, host_id: str, on: bool) -> None:

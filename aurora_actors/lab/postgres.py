@@ -23,10 +23,10 @@ from .addresses import choose_addresses
 from .binaries import DEFAULT_VERSION, find_binaries
 from .cluster import Cluster, Host, Options
 from .names import DnsView, Place, Zone, answer
-from .promoting import fail_over
+from .promoting import await_candidates, fail_over
 from .rejoining import settle
 from .server import PostgresServer
-from .starting import start_hosts
+from .starting import place_for_data, start_hosts
 from .template import Login, make_template
 from .values import Flavour, Habit, HostStatus, How, LabError, LabEvent, OperationRecord, Replication
 from .waiting import until
@@ -56,7 +56,8 @@ class PostgresLab:
     the same operations. ``own_report_time=False``: as Aurora PostgreSQL does since 13.9, a host gives no
     ``last_update_timestamp`` for itself.
 
-    ``directory``: where the lab's own directory is made (default: the system's temporary directory).
+    ``directory``: where the lab's own directory is made (default: ``/dev/shm`` if it has room, else the system's
+    temporary directory).
     ``address_block`` (``"127.20.30"``) and ``port`` fix where it listens; without them a free place is found, with
     port 5432 if that is free.
 
@@ -130,7 +131,7 @@ class PostgresLab:
             binaries = find_binaries(self._version, account)
             template = make_template(binaries, account, self._options.flavour, self.login)
             places = choose_addresses(len(self._ids), self._block, self._port)
-            directory = Path(tempfile.mkdtemp(prefix="aurora-lab-", dir=self._parent))
+            directory = Path(tempfile.mkdtemp(prefix="aurora-lab-", dir=self._parent or place_for_data(len(self._ids))))
             directory.chmod(0o755)
             stopping = threading.Event()
             try:
@@ -314,8 +315,7 @@ class PostgresLab:
         silence; it is ended when it is thawed or healed. The old writer comes back as a reader in the background,
         unless *rejoin* is false. Returns when the promoted host has committed and the other readers follow it.
         """
-        if to is not None:
-            settle(self.cluster.host(to))
+        await_candidates(self.cluster, to)
         return fail_over(self.cluster, to, how, rejoin=rejoin, after_seconds=after_seconds)
 
     def crash(self, host: str) -> OperationRecord:

@@ -7,16 +7,25 @@ import time
 import psycopg
 
 from .cluster import Cluster, Host, Journal
-from .rejoining import start_rejoin
+from .rejoining import settle, start_rejoin
 from .replication import adapt, catch_up, detach, follow, received, wait_following
 from .values import How, LabError, OperationRecord
 
-__all__ = ["fail_over"]
+__all__ = ["await_candidates", "fail_over"]
 
 COMMIT_PAUSE_SECONDS = 0.002
 """Between two tries of the lab's own commit: the resolution of every figure that starts at the first commit."""
 PROMOTION_SECONDS = 60.0
 LEAVE_SECONDS = 30.0
+
+
+def await_candidates(cluster: Cluster, to: str | None) -> None:
+    """Before a failover: wait for hosts that are on their way back, where only they can be promoted."""
+    if to is not None:
+        settle(cluster.host(to))
+    elif cluster.writer.is_live and not cluster.live_readers():
+        for host in cluster.hosts.values():
+            settle(host)
 
 
 def fail_over(

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import psycopg
 
 from .cluster import Cluster, Host, Journal
-from .replication import adapt, wait_following
+from .replication import FOLLOW_SECONDS, adapt, wait_following
 from .values import LabError
 
-__all__ = ["operation_on", "rejoin_now", "settle", "start_rejoin"]
+__all__ = ["operation_on", "rejoin_now", "rejoin_or_copy", "settle", "start_rejoin"]
 
 log = logging.getLogger("aurora_actors.lab")
 
@@ -21,6 +21,8 @@ ATTEMPTS = 20
 RETRY_SECONDS = 0.25
 """A copy fails when its source is killed meanwhile; the next try takes the writer of that moment."""
 SETTLE_SECONDS = 60.0
+COPY_AFTER_SECONDS = 5.0
+"""A reader that does not follow by then may miss WAL that the writer no longer keeps; a copy helps in any case."""
 
 
 def start_rejoin(cluster: Cluster, host: Host, *, clone: bool) -> None:
@@ -73,6 +75,18 @@ def _rejoin(cluster: Cluster, host: Host, clone: bool) -> None:
     log.warning("%s did not come back after %d attempts; restart(%r) tries again", host.id, ATTEMPTS, host.id)
 
 
+def rejoin_or_copy(cluster: Cluster, host: Host) -> None:
+    """Make a host a reader again with the data it has, or with a copy of the writer's where that does not do."""
+    try:
+        rejoin_now(cluster, host, clone=False)
+    except LabError as error:
+        if cluster.stopping.is_set() or not cluster.writer.is_live:
+            raise
+        log.debug("%s starts from a copy: %s", host.id, error)
+        host.server.kill()
+        rejoin_now(cluster, host, clone=True)
+
+
 def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
     """Make the host a reader of the present writer. The copying runs outside the cluster's lock."""
     with cluster.lock:
@@ -93,9 +107,9 @@ def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
         host.seen = None
         host.server.start()
         host.server.wait_started()
-        wait_following(cluster, host)
+        wait_following(cluster, host, COPY_AFTER_SECONDS if not clone else FOLLOW_SECONDS)
+        cluster.remember_now("rejoined", host.id)
         host.state = "available"
         host.timeline = writer.timeline
         adapt(cluster)
         cluster.publish()
-        cluster.remember_now("rejoined", host.id)

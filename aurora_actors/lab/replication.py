@@ -8,7 +8,7 @@ from .cluster import Cluster, Host
 from .values import LabError
 from .waiting import until
 
-__all__ = ["adapt", "catch_up", "detach", "follow", "received", "wait_following"]
+__all__ = ["FOLLOW_SECONDS", "adapt", "catch_up", "detach", "follow", "received", "wait_following"]
 
 FOLLOW_SECONDS = 20.0
 """A reader connects within some ten milliseconds; one that has much to receive needs longer."""
@@ -57,7 +57,7 @@ def _hold(writer: Host, holders: tuple[str, ...], lsn: str) -> bool:
     return {name for name, _, reached in rows if reached} >= set(holders)
 
 
-def wait_following(cluster: Cluster, host: Host) -> None:
+def wait_following(cluster: Cluster, host: Host, seconds: float = FOLLOW_SECONDS) -> None:
     """Wait until a reader streams from the writer."""
     writer = cluster.writer
 
@@ -67,7 +67,7 @@ def wait_following(cluster: Cluster, host: Host) -> None:
         rows = writer.server.query(STREAMING.format(lsn="'0/0'"))
         return any(name == host.id for name, _, _ in rows)
 
-    until(streams, f"{host.id} follows {writer.id}", seconds=FOLLOW_SECONDS, stopping=cluster.stopping)
+    until(streams, f"{host.id} follows {writer.id}", seconds=seconds, stopping=cluster.stopping)
 
 
 def follow(host: Host, upstream: Host | None) -> None:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+
 from .cluster import Cluster
 from .replication import adapt, wait_following
 
-__all__ = ["start_hosts"]
+__all__ = ["place_for_data", "start_hosts"]
+
+MEMORY = "/dev/shm"  # noqa: S108 - directories in it are made by mkdtemp
+HOST_BYTES = 512 * 1024 * 1024
+"""What a host may take: its data, and up to 200 MB of WAL."""
+
+
+def place_for_data(hosts: int) -> str:
+    """Where data directories are made: in memory where there is room, as copying is ten times faster there."""
+    try:
+        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > hosts * HOST_BYTES:
+            return MEMORY
+    except OSError:
+        pass
+    return tempfile.gettempdir()
 
 
 def start_hosts(cluster: Cluster) -> None:

@@ -52,7 +52,7 @@ def eventually(fact: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def in_background(work: Callable[[], None]) -> Iterator[threading.Thread]:
+def in_background(work: Callable[[], object]) -> Iterator[threading.Thread]:
     """Run *work* on a thread that must have ended when the block is left."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

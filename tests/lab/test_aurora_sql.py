@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 import psycopg
 import pytest
@@ -31,7 +31,7 @@ def check_every_host(lab: PostgresLab) -> None:
         topology = rows(lab, host, TOPOLOGY)
         assert sorted(row[0] for row in topology) == sorted(lab.hosts)
         assert [row[0] for row in topology if row[1]] == [lab.writer]
-        assert all(isinstance(row[2], float) and isinstance(row[4], datetime.datetime) for row in topology)
+        assert all(isinstance(row[2], float) and isinstance(row[4], dt.datetime) for row in topology)
 
 
 def test_every_host_answers_before_and_after_a_failover(aurora_lab: PostgresLab) -> None:
@@ -42,7 +42,7 @@ def test_every_host_answers_before_and_after_a_failover(aurora_lab: PostgresLab)
 
 
 def test_session_ids_tell_readers_apart(aurora_lab: PostgresLab) -> None:
-    found = dict(rows(aurora_lab, "writer", "SELECT server_id, session_id FROM aurora_replica_status()"))
+    found: dict[str, str] = dict(rows(aurora_lab, "writer", "SELECT server_id, session_id FROM aurora_replica_status()"))
     assert found.pop(aurora_lab.writer) == "MASTER_SESSION_ID"
     assert len(set(found.values())) == len(aurora_lab.readers) == 2
     assert all(len(session) == 36 for session in found.values())
@@ -52,8 +52,8 @@ def test_the_report_of_a_live_host_advances_and_that_of_a_dead_one_does_not(auro
     aurora_lab.crash("database-3")
     statement = "SELECT server_id, last_update_timestamp FROM aurora_replica_status()"
     with connect(aurora_lab) as session:
-        before = dict(session.execute(statement).fetchall())
-        after = dict(session.execute(statement).fetchall())
+        before: dict[str, dt.datetime] = dict(session.execute(statement).fetchall())
+        after: dict[str, dt.datetime] = dict(session.execute(statement).fetchall())
     assert after["database-1"] > before["database-1"]
     assert after["database-2"] > before["database-2"]
     assert after["database-3"] == before["database-3"]
@@ -71,7 +71,7 @@ def test_a_reader_may_tell_the_old_topology_for_a_while(aurora_lab: PostgresLab)
     aurora_lab.failover("database-2")
     statement = "SELECT last_update_timestamp FROM aurora_replica_status() WHERE session_id = 'MASTER_SESSION_ID'"
     with connect(aurora_lab, "database-3") as session:
-        stale = [session.execute(TOPOLOGY).fetchall(), session.execute(statement).fetchall(), session.execute(statement).fetchall()]
+        stale = [session.execute(each).fetchall() for each in (TOPOLOGY, statement, statement)]
     assert {row[0] for row in stale[0] if row[1]} == {"database-1"}
     assert stale[1] == stale[2], "old news must not look new"
     assert believed_writers(aurora_lab, "database-2") == {"database-2"}

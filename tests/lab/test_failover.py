@@ -50,6 +50,10 @@ class Writing:
                     self.enough.set()
 
 
+def replication(lab: PostgresLab) -> str:
+    return lab.replication
+
+
 def found(lab: PostgresLab, endpoint: str = "writer") -> set[int]:
     return {row[0] for row in rows(lab, endpoint, "SELECT id FROM written")}
 
@@ -85,7 +89,7 @@ def test_what_was_acknowledged_survives_a_crash(aurora_lab: PostgresLab, habit: 
     assert record.killed_at < record.promoted_at < record.first_commit_at < record.finished_at
     aurora_lab.wait_ready()
     eventually(lambda: set(writing.acknowledged) <= found(aurora_lab, record.host))
-    assert {status.timeline for status in aurora_lab.status()} == {2} or len({s.timeline for s in aurora_lab.status()}) == 1
+    assert len({status.timeline for status in aurora_lab.status()}) == 1
 
 
 def test_three_failovers_in_a_row_lose_nothing(aurora_lab: PostgresLab) -> None:
@@ -109,7 +113,8 @@ def test_a_planned_failover_says_goodbye_and_goes_where_it_is_told(aurora_lab: P
     assert record.happened("stopped")
     assert not record.happened("killed")
     aurora_lab.wait_ready()
-    assert [event.name for event in aurora_lab.events if event.host == "database-1"] == ["stop_requested", "stopped", "rejoined"]
+    names = [event.name for event in aurora_lab.events if event.host == "database-1"]
+    assert names == ["stop_requested", "stopped", "rejoined"]
 
 
 def test_a_host_that_is_behind_first_receives_what_it_lacks(aurora_lab: PostgresLab) -> None:
@@ -142,14 +147,14 @@ def test_names_lag_behind_a_failover(aurora_lab: PostgresLab) -> None:
 @pytest.mark.aurora_lab(hosts=2)
 def test_nobody_is_promoted_who_may_lack_something(aurora_lab: PostgresLab) -> None:
     aurora_lab.crash("database-2")
-    assert aurora_lab.replication == "none"
+    assert replication(aurora_lab) == "none"
     with pytest.raises(LabError, match="no reader is alive"):
         aurora_lab.failover()
     with connect(aurora_lab) as session:
         session.execute("CREATE TABLE written (id bigint)")
     aurora_lab.restart("database-2")
     aurora_lab.wait_ready()
-    assert aurora_lab.replication == "synchronous"
+    assert replication(aurora_lab) == "synchronous"
     aurora_lab.failover()
     assert found(aurora_lab) == set()
 
@@ -174,7 +179,7 @@ def test_asynchronous_replication_announces_itself(aurora_lab: PostgresLab) -> N
 def test_the_state_can_be_read_while_a_failover_takes_its_time(aurora_lab: PostgresLab) -> None:
     killed = threading.Event()
     aurora_lab.on_change(killed.set)
-    with in_background(lambda: aurora_lab.failover(after_seconds=0.4) and None):
+    with in_background(lambda: aurora_lab.failover(after_seconds=0.4)):
         eventually(lambda: any(event.name == "killed" for event in aurora_lab.events))
         assert aurora_lab.writer == "database-1"
         assert aurora_lab.resolve(aurora_lab.writer_endpoint, 5432) == [aurora_lab.address("database-1")]

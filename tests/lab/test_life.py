@@ -217,7 +217,10 @@ def test_the_lab_needs_no_root(open_directory: Path) -> None:
     for python in (sys.executable, system):
         command = [python, "-c", "import psycopg, psutil, aurora_actors"]
         try:
-            subprocess.run(command, env=environment, cwd="/", user=nobody.pw_uid, check=True, capture_output=True, group=nobody.pw_gid, extra_groups=[])
+            subprocess.run(
+                command, env=environment, cwd="/", check=True, capture_output=True,
+                user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[],
+            )  # fmt: skip
         except (OSError, subprocess.CalledProcessError):
             continue
         done = subprocess.run(

@@ -8,7 +8,9 @@ import pytest
 
 from aurora_actors.lab.names import DnsView, Place, Zone, answer
 
-PLACES = (Place("database-1", "127.9.9.1", 5433), Place("database-2", "127.9.9.2", 5433), Place("Database-3", "127.9.9.3", 5433))
+PLACES = tuple(
+    Place(host, f"127.9.9.{number}", 5433) for number, host in enumerate(("database-1", "database-2", "Database-3"), 1)
+)
 DOMAIN = "xyz.us-east-1.rds.amazonaws.com"
 WRITER, READER = f"database.cluster-{DOMAIN}", f"database.cluster-ro-{DOMAIN}"
 FIRST = DnsView(100.0, "database-1", ("database-2", "Database-3"))
@@ -17,7 +19,8 @@ ALONE = DnsView(300.0, "database-2", ())
 
 
 def look_up(
-    name: str, *, port: int = 5432, now: float = 1000.0, lag: float = 0.0, turn: int = 0, views: tuple[DnsView, ...] = (FIRST,)
+    name: str, *, port: int = 5432, now: float = 1000.0, lag: float = 0.0, turn: int = 0,
+    views: tuple[DnsView, ...] = (FIRST,),
 ) -> list[tuple[str, int]]:
     return answer(Zone("database", DOMAIN, PLACES, lag), views, name, port, now=now, turn=turn)
 
@@ -68,7 +71,10 @@ def test_addresses_pass_through(name: str, address: str) -> None:
     assert look_up(name) == [(address, 5432)]
 
 
-@pytest.mark.parametrize("name", ["example.com", f"other.{DOMAIN}", f"database-4.{DOMAIN}", "", f"database.cluster-custom-{DOMAIN}"])
+STRANGERS = ("example.com", f"other.{DOMAIN}", f"database-4.{DOMAIN}", "", f"database.cluster-custom-{DOMAIN}")
+
+
+@pytest.mark.parametrize("name", STRANGERS)
 def test_no_other_name_is_known(name: str) -> None:
     with pytest.raises(socket.gaierror, match="no name of the lab's cluster"):
         look_up(name)

@@ -102,7 +102,7 @@ def test_packets_of_a_black_holed_host_vanish(aurora_lab: PostgresLab, host: str
             socket.create_connection(aurora_lab.address(host), SILENCE_SECONDS)
         if host != aurora_lab.writer:
             session.execute("INSERT INTO orders VALUES (1)")
-        with in_background(lambda: cut.execute("SELECT 1") and None) as waiting:
+        with in_background(lambda: cut.execute("SELECT 1")) as waiting:
             waiting.join(SILENCE_SECONDS)
             assert waiting.is_alive()
             aurora_lab.heal(host)
