@@ -112,4 +112,6 @@ def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
         host.state = "available"
         host.timeline = writer.timeline
         adapt(cluster)
+        if host.id not in cluster.holders and not cluster.options.asynchronous:
+            raise LabError(f"{host.id} ceased to follow {writer.id} at once")
         cluster.publish()

@@ -58,12 +58,17 @@ def _hold(writer: Host, holders: tuple[str, ...], lsn: str) -> bool:
 
 
 def wait_following(cluster: Cluster, host: Host, seconds: float = FOLLOW_SECONDS) -> None:
-    """Wait until a reader streams from the writer."""
+    """Wait until a reader streams from the writer, on the writer's timeline.
+
+    A reader that was elsewhere first streams to the end of the old timeline, and is nowhere for a moment then.
+    """
     writer = cluster.writer
 
     def streams() -> bool:
         if not host.server.is_running:
             raise LabError(f"the server of {host.id} ended: {host.server.log_tail()}")
+        if host.server.query("SELECT received_tli FROM pg_stat_wal_receiver") != [(writer.timeline,)]:
+            return False
         rows = writer.server.query(STREAMING.format(lsn="'0/0'"))
         return any(name == host.id for name, _, _ in rows)
 
