@@ -38,6 +38,7 @@ def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", 
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
     seeds = tuple(driver.seeds(own))
+    own = {**driver.keepalive(settings), **own}
     access = Access(driver, target, own, _monitoring(settings), settings.resolve)
     selectors = (
         _selector(settings.initial_connection_host_selector_strategy),

@@ -75,7 +75,7 @@ class Lease:
 
 
 class Cluster:
-    """Shared by all connections to one cluster. ``refresh`` and ``grace`` are in seconds."""
+    """Shared by all connections to one cluster. ``refresh``, ``least`` and ``grace`` are in seconds."""
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class Cluster:
         known: Knowledge,
         *,
         refresh: float,
+        least: tuple[float, float],
         grace: float,
         timer: Timer,
         idle: Callable[[Cluster], None],
@@ -95,6 +96,7 @@ class Cluster:
         self.grace = grace
         self.cell = Published(known)
         self._refresh = refresh
+        self._least = least
         self._timer = timer
         self._idle = idle
         self._lock = threading.RLock()
@@ -190,6 +192,7 @@ class Cluster:
             cell=self.cell,
             endpoints=self.naming.endpoints,
             refresh=self._refresh,
+            least=self._least,
             monitor=self._monitor,
             retire=self._retired,
             timer=self._timer,

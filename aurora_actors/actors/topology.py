@@ -42,7 +42,8 @@ class TopologyActor(Actor):
     """A shell round ``model.search`` and ``model.topology``; one for each cluster. Never waits for anybody.
 
     ``monitor(host, topology)`` starts a host monitor; ``retire`` is called when a grace period ends.
-    ``refresh`` is the interval of the regular look in seconds.
+    ``refresh`` is the interval of the regular look, ``least`` the shortest of a search (and the one for the lost
+    host), in seconds.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TopologyActor(Actor):
         cell: Published,
         endpoints: tuple[Host, ...],
         refresh: float,
+        least: tuple[float, float],
         monitor: Callable[[Host, Ref], Ref],
         retire: Callable[[int], object],
         timer: Timer,
@@ -61,6 +63,7 @@ class TopologyActor(Actor):
         self._cell = cell
         self._endpoints = endpoints
         self._refresh = refresh
+        self._least = least
         self._monitor = monitor
         self._retire = retire
         self._timer = timer
@@ -71,7 +74,7 @@ class TopologyActor(Actor):
         standing = self._cell.standing
         known = Knowledge(standing.topology, standing.verdict, None if standing.settled else self._timer.now())
         known = known if standing.topology.writer is not None else replace(known, doubt=None)
-        self._watch = Watch(known, self._endpoints)
+        self._watch = Watch(known, self._endpoints, least=self._least[0], least_lost=self._least[1])
         self._monitors: dict[str, Ref] = {}
         self._asking: list[RefreshTopology] = []
         self._missed: dict[str, Attempt] = {}

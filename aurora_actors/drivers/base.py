@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from aurora_actors.dialects.base import Rows
+from aurora_actors.settings import Settings
 
 __all__ = ["Access", "Driver", "Failure", "Place", "ProbeError", "ProbeSession", "Resolver", "Wire"]
 
@@ -111,6 +112,10 @@ class Driver(Protocol):
 
     def session_id(self, wire: Wire) -> int | None:
         """The server's name for the session."""
+        ...
+
+    def keepalive(self, settings: Settings) -> dict[str, Any]:
+        """The driver's parameters for the ``tcp_keepalive`` settings that were given."""
         ...
 
     def connect_timeout(self, parameters: Mapping[str, Any]) -> float | None:

@@ -20,9 +20,11 @@ from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Wire
 from aurora_actors.drivers.psycopg_ask import ask
 from aurora_actors.drivers.psycopg_errors import both
-from aurora_actors.drivers.psycopg_guard import Link, failure_of, guarded, link_of
+from aurora_actors.drivers.psycopg_guard import Link, guarded, link_of
 from aurora_actors.drivers.psycopg_probe import PsycopgProbe
+from aurora_actors.drivers.psycopg_reading import failure_of
 from aurora_actors.errors import ConfigurationError
+from aurora_actors.settings import Settings
 
 __all__ = ["PsycopgDriver"]
 
@@ -48,7 +50,7 @@ class PsycopgDriver:
 
     @property
     def keys(self) -> frozenset[str]:
-        return _libpq_keys() | _KEYWORDS
+        return _libpq_keys() | _KEYWORDS | {"database"}
 
     def default_target(self) -> Callable[..., Any]:
         return psycopg.Connection.connect
@@ -60,9 +62,12 @@ class PsycopgDriver:
         return not isinstance(owner, type)
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-        known, ours = _divided(conninfo, self.keys)
+        known, ours = _divided(conninfo, _libpq_keys())
         parsed: dict[str, Any] = dict(conninfos.conninfo_to_dict(known))
-        return {**parsed, **ours, **{key: value for key, value in keywords.items() if value is not None}}
+        merged = {**parsed, **ours, **{key: value for key, value in keywords.items() if value is not None}}
+        # The AWS wrapper's name for it.
+        database = merged.pop("database", None)
+        return merged if database is None else {"dbname": database, **merged}
 
     def seeds(self, parameters: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
         given = {**_defaults(), **_service(parameters), **{k: v for k, v in parameters.items() if v is not None}}
@@ -88,6 +93,15 @@ class PsycopgDriver:
     def reached(self, wire: Wire) -> tuple[str, str, int]:
         info = wire.info
         return info.host, info.hostaddr, info.port
+
+    def keepalive(self, settings: Settings) -> dict[str, Any]:
+        wanted = {
+            "keepalives": None if settings.tcp_keepalive is None else int(settings.tcp_keepalive),
+            "keepalives_idle": settings.tcp_keepalive_time,
+            "keepalives_interval": settings.tcp_keepalive_interval,
+            "keepalives_count": settings.tcp_keepalive_probes,
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
 
     def session_id(self, wire: Wire) -> int | None:
         pid: int = wire.pgconn.backend_pid
@@ -138,6 +152,8 @@ class PsycopgDriver:
             ask(new.pgconn, f"SELECT {calls}", until)
 
     def attach(self, wire: Wire, proxy: Any) -> None:
+        if not hasattr(wire, "_aa_link"):
+            return
         link = Link()
         link.proxy = proxy
         link.base_wait = _base_wait(type(wire))

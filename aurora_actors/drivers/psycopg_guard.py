@@ -5,6 +5,7 @@ Every wait of an open connection passes ``Connection.wait``; what lies under it,
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections import deque
@@ -21,7 +22,7 @@ from psycopg._connection_base import BaseConnection
 from psycopg._preparing import PrepareManager
 from psycopg.generators import notifies
 
-from aurora_actors.drivers.base import Failure
+from aurora_actors.drivers.psycopg_reading import failure_of, locals_of, on_reader, statement_to_come, text_of
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation
@@ -29,6 +30,8 @@ from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
 
 __all__ = ["guarded", "link_of"]
+
+log = logging.getLogger("aurora_actors.drivers")
 
 Connection = psycopg.Connection[Any]
 
@@ -61,6 +64,10 @@ _NAMES = {
 _COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
 _SETTERS = {f"_set_{name}_gen" for name in ("autocommit", "isolation_level", "read_only", "deferrable")}
 _SENDS_NOTHING = {"notifies", *_SETTERS}
+
+# psycopg's own names that an exchange rests on. Where a release lacks one, connections are psycopg's alone.
+_NEEDED = ("_check_connection_ok", "_pipeline_nolock", "_notice_handler", "_notify_handler", "wait", "transaction")
+_NEEDED_MADE = ("_pipeline", "_num_transactions", "_prepared", "_tpc", "_notifies_backlog", "_closed")
 
 _classes: dict[type[Connection], type[Connection]] = {}
 
@@ -96,7 +103,7 @@ class Link:
         proxy = self.proxy
         if proxy is None or not proxy.executes:
             return self._guarded(conn, gen, args, kwargs)
-        call = Execute(Operation(_NAMES.get(gen.__name__) or str(gen.__name__), _statement_to_come(gen)), proxy.host)
+        call = Execute(Operation(_NAMES.get(gen.__name__) or str(gen.__name__), statement_to_come(gen)), proxy.host)
 
         async def innermost(_: Execute) -> Any:
             return self._guarded(conn, gen, args, kwargs)
@@ -129,7 +136,7 @@ class Link:
         if not proxy.recoverable or os.getpid() != proxy.pid:
             return error
         fault = proxy.fault(failure_of(error, conn))
-        if fault is Fault.NONE or fault is Fault.LOGIN or (fault is Fault.READ_ONLY and not _on_reader(conn)):
+        if fault is Fault.NONE or fault is Fault.LOGIN or (fault is Fault.READ_ONLY and not on_reader(conn)):
             return error
         operation = self._operation(conn, error, gen, refused=fault is Fault.READ_ONLY)
         raised = run_blocking(proxy.recover(Recover(error, fault, operation, proxy.io.now())))
@@ -190,7 +197,7 @@ class Link:
 
     def _operation(self, conn: Any, error: Exception, gen: Any, *, refused: bool) -> Operation:
         name = gen.__name__
-        found = _locals_of(error, getattr(gen, "gi_code", None))
+        found = locals_of(error, getattr(gen, "gi_code", None))
         owner = found.get("self")
         commits = name in _COMMITS
         if name == "_exit_gen" and isinstance(owner, psycopg.Transaction):
@@ -203,7 +210,7 @@ class Link:
         begins = name == "_enter_gen" and isinstance(owner, psycopg.Transaction)
         return Operation(
             _NAMES.get(name, name),
-            _text(found),
+            text_of(found),
             in_transaction=status in _OPEN,
             autocommit=conn.autocommit and not begins,
             commits=commits,
@@ -264,8 +271,18 @@ def guarded(base: type[Connection]) -> type[Connection]:
     """The class derived from *base*, made once; it has the driver's name and this one base."""
     made = _classes.get(base)
     if made is None:
-        made = _classes[base] = base if hasattr(base, "_aa_link") else _made(base)
+        fits = not hasattr(base, "_aa_link") and _fits(base)
+        made = _classes[base] = _made(base) if fits else base
     return made
+
+
+def _fits(base: type[Connection]) -> bool:
+    names = set(BaseConnection.__init__.__code__.co_names)
+    missing = [name for name in _NEEDED if not hasattr(base, name)]
+    missing += [name for name in _NEEDED_MADE if name not in names]
+    if missing:
+        log.warning("psycopg %s lacks %s: lost connections are not recovered", psycopg.__version__, ", ".join(missing))
+    return not missing
 
 
 def _made(base: Any) -> type[Connection]:
@@ -359,34 +376,3 @@ def _block(conn: Any, enter: Callable[[], AbstractContextManager[Any]], *, locke
                 link.exchange(conn)
         else:
             link.left(conn)
-
-
-def failure_of(error: BaseException, conn: Any) -> Failure:
-    """Loss is a broken connection, or a code by which the server says goodbye before it closes."""
-    return Failure(getattr(error, "sqlstate", None), conn is not None and conn.pgconn.status != pq.ConnStatus.OK)
-
-
-def _on_reader(conn: Any) -> bool:
-    # PostgreSQL 14 and later report it unasked; a transaction that the application declared read-only is no news.
-    return bool(conn.pgconn.parameter_status(b"in_hot_standby") == b"on")
-
-
-def _locals_of(error: BaseException, code: Any) -> dict[str, Any]:
-    """The variables of the generator that failed, which its traceback still holds."""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is code:
-            return dict(trace.tb_frame.f_locals)
-        trace = trace.tb_next
-    return {}
-
-
-def _text(found: dict[str, Any]) -> str:
-    converted = getattr(found.get("pgq"), "query", None)
-    query = converted if converted is not None else found.get("query", found.get("statement", ""))
-    return query.decode(errors="replace") if isinstance(query, bytes) else str(query)
-
-
-def _statement_to_come(gen: Any) -> str:
-    frame = getattr(gen, "gi_frame", None)
-    return _text(frame.f_locals) if frame is not None else ""

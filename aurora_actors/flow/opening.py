@@ -19,6 +19,7 @@ from aurora_actors.model.failover import Mode, Want
 from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.topology import ClusterTopology, Knowledge, Observation, observed
 from aurora_actors.proxies.proxy import Proxy
+from aurora_actors.settings import Settings
 
 __all__ = ["Plan", "opened"]
 
@@ -269,10 +270,20 @@ def _cluster(
         naming,
         known,
         refresh=settings.topology_refresh_ms / 1000,
+        least=_least(settings),
         grace=settings.monitor_disposal_time_ms / 1000,
         timer=system.clock,
         idle=system.forget,
     )
+
+
+def _least(settings: Settings) -> tuple[float, float]:
+    """The shortest interval between two looks at one host in a search, as far as the user gave one."""
+    given = settings.given
+    every = settings.failover_cluster_topology_refresh_rate_sec or 0.0
+    if "cluster_topology_high_refresh_rate_ms" in given:
+        every = max(every, settings.cluster_topology_high_refresh_rate_ms / 1000)
+    return every, max(every, settings.failover_writer_reconnect_interval_sec or 0.0)
 
 
 def _warn_once(plan: Plan, endpoint: Endpoint, naming: Naming) -> None:
