@@ -1,0 +1,117 @@
+"""Which cluster a connection belongs to, and what an endpoint of each kind leads to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+import aurora_actors
+from aurora_actors import FailoverSuccessError
+from aurora_actors.actors.system import system
+from aurora_actors.lab import PostgresLab
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_left() -> Iterator[None]:
+    yield
+    system.stop(5.0)
+
+
+def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
+    return aurora_actors.connect(psycopg.connect, lab.conninfo(endpoint), autocommit=True, **parameters)
+
+
+def test_two_clusters_in_one_process_never_mix() -> None:
+    with PostgresLab(hosts=2, name="orders") as orders, PostgresLab(hosts=2, name="people") as people:
+
+        def resolve(host: str, port: int) -> Sequence[tuple[str, int]]:
+            return (orders if host.startswith("orders") else people).resolve(host, port)
+
+        with connect(orders, resolve=resolve) as one, connect(people, resolve=resolve) as other:
+            assert len(system.clusters) == 2
+            orders.failover(how="crash")
+            with pytest.raises(FailoverSuccessError):
+                one.execute("SELECT 1")
+            names = [conn.execute("SELECT aurora_db_instance_identifier()").fetchone()[0] for conn in (one, other)]
+            assert names == [orders.writer, people.writer]
+
+
+def test_endpoints_of_one_cluster_share_it(aurora_lab: PostgresLab) -> None:
+    with connect(aurora_lab), connect(aurora_lab, "reader"), connect(aurora_lab, "database-2"):
+        assert len(system.clusters) == 1
+    with connect(aurora_lab), connect(aurora_lab, cluster_id="apart"):
+        assert len(system.clusters) == 2
+
+
+def test_logins_refused_after_the_promotion_are_waited_for(aurora_lab: PostgresLab) -> None:
+    with connect(aurora_lab) as conn:
+        for host in aurora_lab.readers:
+            aurora_lab.refuse_logins(host)
+        aurora_lab.failover(how="crash")
+        seen = threading.Event()
+        aurora_actors.signals.failover_started.connect(allow := _allowing(aurora_lab, seen))
+        with pytest.raises(FailoverSuccessError):
+            conn.execute("SELECT 1")
+        assert seen.is_set()
+        del allow
+
+
+def _allowing(lab: PostgresLab, seen: threading.Event) -> Any:
+    def allow(_: str, event: object) -> None:
+        for host in lab.hosts:
+            lab.refuse_logins(host, on=False)
+        seen.set()
+
+    return allow
+
+
+def test_behind_an_address_names_are_not_guessed(
+    aurora_lab: PostgresLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    address, port = aurora_lab.address(aurora_lab.writer)
+    conninfo = aurora_lab.conninfo("writer", host=address, port=port)
+    with (
+        caplog.at_level(logging.WARNING, "aurora_actors"),
+        aurora_actors.connect(psycopg.connect, conninfo, autocommit=True, plugins="failover") as conn,
+    ):
+        aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+        with pytest.raises(FailoverSuccessError) as caught:
+            conn.execute("SELECT 1")
+        assert caught.value.host is not None
+        assert caught.value.host.endpoint == address
+    assert [record for record in caplog.records if "cluster_instance_host_pattern" in record.getMessage()]
+
+
+def test_actors_stop_after_the_last_connection_and_the_grace_period(aurora_lab: PostgresLab) -> None:
+    conn = connect(aurora_lab, monitor_disposal_time_ms=1)
+    ours = ("aurora_actors-topology", "aurora_actors-failover")
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(ours)]
+    assert len(threads) == 2
+    conn.close()
+    for thread in threads:
+        thread.join(10.0)
+        assert not thread.is_alive()
+    assert system.clusters == ()
+
+
+def test_the_process_ends_with_connections_open(aurora_lab: PostgresLab) -> None:
+    address, port = aurora_lab.address(aurora_lab.writer)
+    script = (
+        "import aurora_actors, psycopg\n"
+        f"conn = aurora_actors.connect(psycopg.connect, {aurora_lab.conninfo('writer')!r}, autocommit=True,"
+        f" plugins='failover', resolve=lambda host, number: [({address!r}, {port})])\n"
+        "print(conn.execute('SELECT 1').fetchone())\n"
+        "conn._pool = None\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, env=dict(os.environ), check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "(1,)"), done.stderr
