@@ -98,8 +98,7 @@ class PostgresLab:
         )
         self._ids = tuple(f"{name}-{number}" for number in range(1, hosts + 1))
         self._name, self._domain, self._dns_lag = name, domain, dns_lag_seconds
-        self._version, self._parent = version, directory
-        self._block, self._port = address_block, port
+        self._version, self._parent, self._block, self._port = version, directory, address_block, port
         self._turns = itertools.count()
         self._cluster: Cluster | None = None
         self._keeper: subprocess.Popen[bytes] | None = None

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ SHARED_MEMORY_LINE = 6
 """Line of postmaster.pid (from 0) that holds the key and the id of the server's System V segment."""
 DEATH_SECONDS = 10.0
 """SIGKILL needs milliseconds; on a machine that swaps, seconds."""
+_adopting = threading.Lock()
+"""Adoption is a matter of the whole process: two labs in it take turns."""
 PACKET_FILTER_MARK = "packet-filter"
 """File of the lab's directory that holds the command which removes the lab's packet filter, one word a line."""
 
@@ -77,12 +80,13 @@ def _adopting_orphans() -> Iterator[None]:
         return
     library = ctypes.CDLL(None)
     before = ctypes.c_int(0)
-    library.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
-    library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        yield
-    finally:
-        library.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
+    with _adopting:
+        library.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
+        library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        try:
+            yield
+        finally:
+            library.prctl(PR_SET_CHILD_SUBREAPER, before.value, 0, 0, 0)
 
 
 def _collected(process: psutil.Process) -> bool:
