@@ -37,12 +37,16 @@ if TYPE_CHECKING:
     from aurora_actors.actors.names import set_resolver as set_resolver
     from aurora_actors.connecting import connect as connect
     from aurora_actors.plugin import Connect as Connect
+    from aurora_actors.plugin import Detection as Detection
     from aurora_actors.plugin import Execute as Execute
     from aurora_actors.plugin import Flow as Flow
+    from aurora_actors.plugin import Monitor as Monitor
+    from aurora_actors.plugin import MonitorContext as MonitorContext
     from aurora_actors.plugin import Plugin as Plugin
     from aurora_actors.plugin import PluginContext as PluginContext
     from aurora_actors.plugin import Proceed as Proceed
     from aurora_actors.plugin import Recover as Recover
+    from aurora_actors.plugin import Sign as Sign
 
 __all__ = [
     "AwsWrapperConnection",
@@ -51,6 +55,7 @@ __all__ = [
     "Connect",
     "DataError",
     "DatabaseError",
+    "Detection",
     "Error",
     "Execute",
     "FailoverError",
@@ -61,6 +66,8 @@ __all__ = [
     "IntegrityError",
     "InterfaceError",
     "InternalError",
+    "Monitor",
+    "MonitorContext",
     "NotSupportedError",
     "OperationalError",
     "Outcome",
@@ -71,6 +78,7 @@ __all__ = [
     "ProgrammingError",
     "Recover",
     "Role",
+    "Sign",
     "TransactionResolutionUnknownError",
     "Warning",
     "apilevel",
@@ -85,11 +93,15 @@ apilevel = "2.0"
 threadsafety = 2
 paramstyle = "pyformat"
 
+_OF_PLUGINS = (
+    *("Connect", "Detection", "Execute", "Flow", "Monitor", "MonitorContext", "Plugin", "PluginContext"),
+    *("Proceed", "Recover", "Sign"),
+)
 _LAZY = {
     "connect": "aurora_actors.connecting",
     "set_resolver": "aurora_actors.actors.names",
     **dict.fromkeys(
-        ("Connect", "Execute", "Flow", "Plugin", "PluginContext", "Proceed", "Recover"), "aurora_actors.plugin"
+        _OF_PLUGINS, "aurora_actors.plugin"
     ),
 }
 

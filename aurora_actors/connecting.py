@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from aurora_actors.actors.watched import Kind
 from aurora_actors.drivers.base import Access, Driver
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.flow import discovery
-from aurora_actors.flow.io import BlockingIo
+from aurora_actors.flow.io import BlockingIo, Io
 from aurora_actors.flow.opening import Plan, opened
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
@@ -17,7 +18,7 @@ from aurora_actors.model.selection import Strategy
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.settings import Setting, Settings, split
 
-__all__ = ["connect"]
+__all__ = ["connect", "opening"]
 
 
 def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", /, **parameters: Any) -> Any:
@@ -29,11 +30,21 @@ def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", 
 
     Raises ``ConfigurationError`` or ``PluginError`` before anything starts, and the driver's own errors.
     """
+    return run_blocking(opening(BlockingIo, target, conninfo, parameters))
+
+
+async def opening(
+    face: Callable[[Driver], Io], target: Callable[..., Any] | str | None, conninfo: str, parameters: dict[str, Any]
+) -> Any:
+    """The same as a flow, for the face that *face* makes."""
+    asynchronous = face is not BlockingIo
     target, conninfo = _target(target, conninfo, parameters)
-    driver, target = _driver(target, conninfo)
+    driver, target = _driver(target, conninfo, asynchronous=asynchronous)
     merged = driver.parameters(conninfo, parameters)
-    classes = discovery.plugin_classes(_names(merged))
+    classes = discovery.plugin_classes(_names(merged, "plugins"))
+    monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or Settings().monitors}
     rows: dict[str, Setting] = {name: row for plugin in classes for name, row in plugin.parameters.items()}
+    rows |= {name: row for monitor, _ in monitors.values() for name, row in monitor.parameters.items()}
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
@@ -44,7 +55,11 @@ def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", 
         _selector(settings.initial_connection_host_selector_strategy),
         _selector(settings.failover_reader_host_selector_strategy),
     )
-    proxy = Proxy(BlockingIo(driver), access, settings, _mode(settings, seeds[0][0]), classes, selectors)
+    kinds = tuple(
+        Kind(name, monitor, distribution, {row: settings.of_plugins[row] for row in monitor.parameters})
+        for name, (monitor, distribution) in monitors.items()
+    )
+    proxy = Proxy(face(driver), access, settings, _mode(settings, seeds[0][0]), classes, selectors, kinds)
     asked = settings.given & {"plugins", "wrapper_dialect", "cluster_instance_host_pattern", "cluster_id"}
     plan = Plan(
         seeds,
@@ -54,7 +69,7 @@ def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", 
         dialect=settings.wrapper_dialect,
         pattern=settings.cluster_instance_host_pattern,
     )
-    wire = run_blocking(opened(proxy, plan))
+    wire = await opened(proxy, plan)
     driver.attach(wire, proxy)
     return wire
 
@@ -73,7 +88,9 @@ def _target(
     return target, conninfo
 
 
-def _driver(target: Callable[..., Any] | None, conninfo: str) -> tuple[Driver, Callable[..., Any]]:
+def _driver(
+    target: Callable[..., Any] | None, conninfo: str, *, asynchronous: bool
+) -> tuple[Driver, Callable[..., Any]]:
     if target is None:
         scheme = conninfo.partition("://")[0] if "://" in conninfo else ""
         if not scheme:
@@ -82,18 +99,21 @@ def _driver(target: Callable[..., Any] | None, conninfo: str) -> tuple[Driver, C
             )
         name = {"postgres": "psycopg", "postgresql": "psycopg"}.get(scheme, scheme)
         driver = _loaded(name, f"no driver for {scheme}:// is installed")
-        return driver, driver.default_target()
+        return driver, driver.default_target(asynchronous=asynchronous)
     owner = getattr(target, "__self__", None)
     classes = owner.__mro__ if isinstance(owner, type) else (target,)
     roots = {str(getattr(each, "__module__", "") or "").partition(".")[0] for each in classes}
     names = [record.name for record in discovery.found("aurora_actors.drivers")]
+    shown = getattr(target, "__qualname__", repr(target))
     for name in sorted(names, key=lambda name: name not in roots):
         driver = _loaded(name, f"driver {name} cannot be used")
-        if driver.accepts(target):
-            return driver, target
-    raise ConfigurationError(
-        f"{getattr(target, '__qualname__', target)!r} is no connect of a driver that is known: {', '.join(names)}"
-    )
+        if not driver.accepts(target):
+            continue
+        if driver.is_async(target) is not asynchronous:
+            right = "aurora_actors.aio.connect()" if not asynchronous else "aurora_actors.connect()"
+            raise ConfigurationError(f"{shown} is for {'threads' if asynchronous else 'asyncio'}: give it to {right}")
+        return driver, target
+    raise ConfigurationError(f"{shown!r} is no connect of a driver that is known: {', '.join(names)}")
 
 
 def _loaded(name: str, complaint: str) -> Driver:
@@ -104,8 +124,8 @@ def _loaded(name: str, complaint: str) -> Driver:
     return driver
 
 
-def _names(merged: dict[str, Any]) -> Iterable[str] | None:
-    given = merged.get("plugins")
+def _names(merged: dict[str, Any], parameter: str) -> list[str] | None:
+    given = merged.get(parameter)
     if given is None:
         return None
     texts = [given] if isinstance(given, str) else given

@@ -15,6 +15,7 @@ from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.faults import Fault
+from aurora_actors.model.health import Detection, Sign
 from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.outcome import Attempt, Ledger, Operation, Outcome
 from aurora_actors.model.topology import ClusterTopology
@@ -24,12 +25,15 @@ __all__ = [
     "Attempt",
     "ClusterTopology",
     "Connect",
+    "Detection",
     "Execute",
     "Fault",
     "Flow",
     "Host",
     "Ledger",
     "Mode",
+    "Monitor",
+    "MonitorContext",
     "Operation",
     "Outcome",
     "Plugin",
@@ -39,6 +43,7 @@ __all__ = [
     "Role",
     "Setting",
     "Settings",
+    "Sign",
 ]
 
 P = ParamSpec("P")
@@ -69,6 +74,10 @@ class Execute:
 @dataclass(frozen=True, slots=True)
 class Recover:
     """A call failed with ``error``, which says ``fault`` about its connection.
+
+    A call with ``Fault.STALE`` has not been sent: the host of its connection is down, or not the one to use any more.
+    Where the hook brings the connection elsewhere and nothing of its session is lost, the call goes on there and the
+    application sees no error; a hook that gives back ``error`` itself leaves the connection where it is.
 
     ``at``: when, on the clock of ``time.monotonic()``. The hook's result is the error that the application gets; the
     innermost ``proceed`` gives ``error`` itself.
@@ -159,6 +168,10 @@ class Plugin:
         """A connection failed; gives the error that the application gets."""
         return await proceed(call)
 
+    def detection(self) -> Detection | None:
+        """How the host's monitor judges the calls of this connection; None: it does not. Asked once for each session."""
+        return None
+
     def choose_host(self, hosts: tuple[Host, ...]) -> Host | None:
         """Which of *hosts*, all of them acceptable, to use; None: no opinion. Must not block."""
         return None
@@ -168,3 +181,69 @@ class Plugin:
 
     def close(self) -> None:
         """The connection was closed. Must not block."""
+
+
+class MonitorContext(Protocol):
+    """What a monitor knows of its host, and what its probes may await. Belongs to the thread of the host's monitor."""
+
+    @property
+    def host(self) -> Host:
+        """The host to probe."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The monitor's own parameters, with their defaults."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on ``time.monotonic()``."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def readable(self, fd: int) -> None:
+        """Wait until the descriptor has something to read."""
+        ...
+
+    async def writable(self, fd: int) -> None:
+        """Wait until the descriptor takes something, or its connect has ended."""
+        ...
+
+    async def blocking(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run blocking code, on a daemon thread of its own."""
+        ...
+
+    async def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where the host is just now. Raises ``OSError``."""
+        ...
+
+    async def ask(self) -> Sign:
+        """What comes of the next question to the host's server, on the session that its monitor has with it."""
+        ...
+
+
+class Monitor:
+    """A way to find out whether a host lives: entry-point group ``aurora_actors.monitors``, chosen by ``monitors=``.
+
+    One object for each host and process, made when a call has waited long enough that somebody wants to know.
+    """
+
+    name: ClassVar[str] = ""
+    """The name of its entry point."""
+    parameters: ClassVar[Mapping[str, Setting]] = {}
+    """The monitor's own parameters; they are read and checked with the rest."""
+
+    def __init__(self, context: MonitorContext) -> None:
+        self.context = context
+
+    async def probe(self) -> Sign:
+        """Find out, once: a flow that awaits the operations of ``context`` and nothing else.
+
+        It is cancelled one interval after it was sent, and counts as unanswered. ``ConnectionError`` and ``TimeoutError``
+        mean ``Sign.SILENT``, any other ``OSError`` ``Sign.NOTHING``; what else it raises is reported by ``plugin_failed``.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The host is not watched any more. Must not block."""

@@ -7,7 +7,7 @@ A row that is not `available` is known, so that giving it is an error that says 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -199,19 +199,18 @@ _HOST_SELECTORS = tuple(
     )
 )  # fmt: skip
 
-_HOST_MONITORING = tuple(
-    replace(row, inert=True)
-    for row in (
-        _flag("failure_detection_enabled", True, "true", "efm", "whether hosts are probed while a call waits"),
-        _ms("failure_detection_time_ms", 30_000, "30000", "efm", "wait from the start of a call to the first probe"),
-        _ms("failure_detection_interval_ms", 5_000, "5000", "efm", "time between probes", least=_FASTEST_POLL_MS),
-        Setting("failure_detection_count", "int", default=3, wrapper_default="3", used_by=("efm",), least=1, most=1000,
-                meaning="failed probes in a row before a host counts as dead", example="3"),
-    )
+_HOST_MONITORING = (
+    _flag("failure_detection_enabled", True, "true", "efm", "whether hosts are probed while a call waits"),
+    _ms("failure_detection_time_ms", 2_000, "30000", "efm",
+        "how long a call may wait before its host can be held dead; probes begin one interval before that"),
+    _ms("failure_detection_interval_ms", 1_000, "5000", "efm", "time between probes", least=_FASTEST_POLL_MS),
+    Setting("failure_detection_count", "int", default=3, wrapper_default="3", used_by=("efm",), least=1, most=1000,
+            meaning="unanswered probes in a row before a host counts as dead", example="3"),
+    Setting("monitors", "list", default=("sql", "tcp"), used_by=("efm",), example="sql,tcp",
+            meaning="how a host's health is probed: names of the entry-point group aurora_actors.monitors"),
 )  # fmt: skip
 
 _LACKING = (
-    Setting("monitors", "list", used_by=("host monitors",), available=False, meaning="how a host's health is probed"),
     *_absent(
         "core",
         ("profile_name", "text", "", "a named set of plugins"),
@@ -376,6 +375,7 @@ class Settings:
     failure_detection_time_ms: int = _DEFAULTS["failure_detection_time_ms"]
     failure_detection_interval_ms: int = _DEFAULTS["failure_detection_interval_ms"]
     failure_detection_count: int = _DEFAULTS["failure_detection_count"]
+    monitors: tuple[str, ...] = _DEFAULTS["monitors"]
 
     given: frozenset[str] = frozenset()
     of_plugins: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))

@@ -11,7 +11,10 @@ __all__ = ["Failover"]
 
 
 class Failover(Plugin):
-    """Recovers connections. ``enable_failover=False`` turns it off."""
+    """Recovers lost connections, and moves idle ones before their next statement once it is known that they have to.
+
+    ``enable_failover=False`` turns it off.
+    """
 
     name = "failover"
     order = 400
@@ -27,4 +30,4 @@ class Failover(Plugin):
         if call.fault is Fault.READ_ONLY:
             # The host is no writer any more: news for who needs one, and the expected answer for who does not.
             return self.context.mode is Mode.STRICT_WRITER
-        return call.fault.ends_session
+        return call.fault.ends_session or call.fault is Fault.STALE

@@ -285,7 +285,7 @@ def test_prefixed_parameters_are_kept_for_the_monitors() -> None:
     ("monitoring-", "unknown parameter monitoring-"), ("monitoring-iam_region", "monitoring-iam_region is a parameter"),
     ("topology-monitoring-topology_refresh_ms", "topology-monitoring-topology_refresh_ms='x': expected a whole"),
     ("frt-connect_timeout", "for the plugin fastest_response_strategy"), ("limitless-router-monitor-user", "limitless"),
-    ("blue-green-monitoring-connect_timeout", "for the plugin bg"), ("monitors", "of this package, for host monitors;"),
+    ("blue-green-monitoring-connect_timeout", "for the plugin bg"),
     ("failover_home_region", "of the AWS wrapper, for gdb_failover;")
 ])  # fmt: skip
 def test_what_is_refused_says_why(key: str, words: str) -> None:

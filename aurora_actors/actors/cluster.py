@@ -12,10 +12,11 @@ from aurora_actors.actors.base import ActorCrashed, Ref, stop_all, tell
 from aurora_actors.actors.clock import Timer
 from aurora_actors.actors.failover import FailoverActor
 from aurora_actors.actors.host_monitor import HostMonitor
-from aurora_actors.actors.messages import HostObserved, ReportTo, Retire
+from aurora_actors.actors.messages import HostObserved, ReportTo, Retire, WatchHost
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.published import Published
 from aurora_actors.actors.topology import TopologyActor
+from aurora_actors.actors.watched import Watched, WatchedSessions
 from aurora_actors.drivers.base import Access
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import Knowledge, Observation
@@ -67,6 +68,9 @@ class Lease:
         self._lock = threading.Lock()
         self.access = access
 
+    def __del__(self) -> None:
+        self.release()
+
     def release(self) -> None:
         with self._lock:
             cluster, self._cluster = self._cluster, None
@@ -105,6 +109,7 @@ class Cluster:
         self._accesses: tuple[Access, ...] = ()
         self._monitors: list[Ref] = []
         self._refs: tuple[Ref, ...] = ()
+        self._sessions = WatchedSessions()
 
     def __repr__(self) -> str:
         topology = self.cell.view.topology
@@ -166,6 +171,14 @@ class Cluster:
         """A connection of the application's brought news."""
         tell(self.topology, HostObserved(seen, members))
 
+    def watch(self, watched: Watched) -> None:
+        """Have the calls of a session watched by the monitor of its host."""
+        if self._sessions.add(watched):
+            tell(self.topology, WatchHost(watched.host))
+
+    def unwatch(self, watched: Watched) -> None:
+        self._sessions.remove(watched)
+
     def stop(self, seconds: float) -> None:
         """Stop the actors, waiting no longer than *seconds*."""
         with self._lock:
@@ -178,6 +191,7 @@ class Cluster:
         self._lock = threading.RLock()
         self._refs = ()
         self._monitors = []
+        self._sessions.reset()
 
     def _started(self) -> tuple[Ref, ...]:
         with self._lock:
@@ -194,6 +208,7 @@ class Cluster:
             refresh=self._refresh,
             least=self._least,
             monitor=self._monitor,
+            watched_hosts=lambda: self._sessions.hosts,
             retire=self._retired,
             timer=self._timer,
         )
@@ -208,15 +223,22 @@ class Cluster:
         ref = HostMonitor.start(
             f"host {host.id}",
             report=self._crashed,
+            cluster=self.name,
             host=host,
             naming=self.naming,
-            accesses=lambda: self._accesses,
+            accesses=lambda: self._accesses_to(host),
+            watched=lambda: self._sessions.at(host.id),
             topology=topology,
             timer=self._timer,
         )
         with self._lock:
             self._monitors = [*(m for m in self._monitors if not m.actor_stopped.is_set()), ref]
         return ref
+
+    def _accesses_to(self, host: Host) -> tuple[Access, ...]:
+        """How to log in to *host*, the best way last: as somebody does who has a session there."""
+        there = tuple(dict.fromkeys(watched.access for watched in self._sessions.at(host.id)))
+        return (*(access for access in self._accesses if access not in there), *there)
 
     def _crashed(self, crash: ActorCrashed) -> None:
         signals.emit(signals.actor_crashed, self.name, crash)

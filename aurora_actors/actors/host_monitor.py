@@ -1,112 +1,262 @@
-"""Asks one host, and waits for its answer so that nobody who decides has to."""
+"""Watches one host: asks it who it is, probes it while calls wait for it, ends those calls when it is dead.
+
+One thread for all of it. It waits for many things at once through its inbox (``polling``), so that it never waits for one;
+what they mean is decided by ``model.health`` and by the topology actor.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from aurora_actors.actors.base import Actor, ActorCrashed, Ref, tell
 from aurora_actors.actors.clock import Timer
-from aurora_actors.actors.messages import HostObserved, HostUnreachable, ProbeHost, Rest
-from aurora_actors.actors.names import names
+from aurora_actors.actors.health_probes import HealthProbes
+from aurora_actors.actors.host_session import HostSession
+from aurora_actors.actors.messages import (
+    HostObserved,
+    HostSilent,
+    HostSpoke,
+    HostUnreachable,
+    LookAtCalls,
+    ProbeHost,
+    Rest,
+    WatchCalls,
+)
 from aurora_actors.actors.naming import Naming
-from aurora_actors.dialects.base import Report
-from aurora_actors.drivers.base import Access, ProbeError, ProbeSession
+from aurora_actors.actors.polling import FlowsEnded, Poller, Task
+from aurora_actors.actors.watched import Watched
+from aurora_actors.dialects.base import Rows
+from aurora_actors.drivers.base import Access, ProbeError
+from aurora_actors.model import health
+from aurora_actors.model.health import Health, Sign
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.search import Probe
 
 __all__ = ["HostMonitor"]
 
 OPEN_SECONDS = 3.0
-"""How long a login may take. A host that drops packets costs only this monitor's thread."""
+"""How long a login may take. A host that drops packets is tried again after that."""
 ANSWER_SECONDS = 3.0
-"""How long a host may take over the question who it is, on top of what it holds the answer back."""
+"""How long a host may take over a question, on top of what it holds the answer back."""
+PING_SQL = "SELECT 1"
+HOLD_SHARE = 0.5
+"""The longest that an answer is held back while calls are probed for, as a share of the interval between probes."""
 
 
 class HostMonitor(Actor):
-    """One for each host and process. Owns its session with the host; the only thing here that blocks on a server."""
+    """One for each host and process.
+
+    ``watched`` gives the guarded sessions with the host, ``accesses`` the ways to log in to it, the best one last.
+    """
 
     def __init__(
         self,
         name: str,
         *,
         report: Callable[[ActorCrashed], object],
+        cluster: str,
         host: Host,
         naming: Naming,
         accesses: Callable[[], tuple[Access, ...]],
+        watched: Callable[[], list[Watched]],
         topology: Ref,
         timer: Timer,
     ) -> None:
         super().__init__(name, report=report)
+        self._cluster = cluster
         self._host = host
         self._naming = naming
         self._accesses = accesses
+        self._watched = watched
         self._topology = topology
         self._timer = timer
-        self._session: ProbeSession | None = None
-        self._opened = 0.0
-        self._refused = 0
+        self._poller = cast("Poller", self.actor_inbox)
+        self._turn = 0
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        return Poller()
+
+    def begin(self) -> None:
+        self._session = HostSession(self._host, self._accesses, self._poller)
+        self._health = Health()
+        self._interval = 0.0
+        self._asking: Task[tuple[float, Rows]] | None = None
+        self._probe: Probe | None = None
+        self._pinged = False
+        self._reports = False
+        self._had_session = False
+        self._probes = HealthProbes(self._cluster, self._host, self._poller, self._ping)
+        self._look_at(self._timer.now())
 
     def end(self) -> None:
-        self._drop()
+        self._poller.cancel_all()
+        self._probes.close()
+        self._session.drop()
+
+    def on_stop(self) -> None:
+        super().on_stop()
+        self._poller.close()
 
     def handle(self, message: object) -> None:
         match message:
+            case FlowsEnded():
+                self._take()
+            case LookAtCalls(turn, due):
+                if turn == self._turn:
+                    self._poller.advance()
+                    self._take()
+                    self._look(due)
             case ProbeHost(probe):
-                self._probe(probe)
+                self._ask_for(probe)
+            case WatchCalls():
+                self._look(self._timer.now())
             case Rest():
-                self._drop()
+                if self._asking is None:
+                    self._session.drop()
             case _:
                 super().handle(message)
 
-    def _probe(self, probe: Probe) -> None:
-        if self._session is not None and self._opened <= probe.fresh_after:
-            self._drop()
-        had_session = self._session is not None
-        try:
-            asked, report = self._ask(probe)
-        except ProbeError as error:
-            if not error.answered or self._session is None:
-                self._drop()
-            self._missed(probe, error, had_session)
-        except (OSError, ValueError) as error:
-            self._drop()
-            self._missed(probe, ProbeError(str(error)), had_session)
+    # What the topology actor wants to know.
+
+    def _ask_for(self, probe: Probe) -> None:
+        if self._asking is not None and self._session.opened <= probe.fresh_after:
+            # Whatever it still brings was asked on a session that is too old.
+            self._poller.cancel(self._asking)
+            self._asking = None
+        if self._session.opened <= probe.fresh_after:
+            self._session.drop()
+        self._probe = probe
+        if self._asking is None:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask what is wanted most; one question at a time."""
+        probe, dialect = self._probe, self._naming.dialect
+        if probe is not None:
+            hold = min(probe.hold, HOLD_SHARE * self._interval) if self._interval and probe.hold else probe.hold
+            self._probe = probe = Probe(probe.host, probe.delay, probe.fresh_after, hold)
+            sql, seconds = dialect.hold_sql(hold) if hold else dialect.report_sql, hold
+        elif self._pinged:
+            sql, seconds = PING_SQL, 0.0
         else:
-            seen = self._naming.observation(report, probe.host, self._opened, asked)
-            tell(self._topology, HostObserved(seen, self._naming.members(report.rows), probe))
+            return
+        self._had_session = self._session.is_open
+        self._reports = probe is not None
+        limit = ANSWER_SECONDS if self._session.is_open else OPEN_SECONDS
+        self._asking = self._poller.start(sql, self._session.ask(sql), self._timer.now() + limit + seconds)
 
-    def _missed(self, probe: Probe, error: ProbeError, had_session: bool) -> None:
-        lost = had_session and not error.answered
-        tell(
-            self._topology,
-            HostUnreachable(probe, self._timer.now(), str(error), had_session=lost, answered=error.answered),
-        )
+    def _ping(self) -> None:
+        """Somebody wants to know whether the host answers at all: whatever it is asked next tells."""
+        self._pinged = True
+        if self._asking is None:
+            self._ask()
 
-    def _ask(self, probe: Probe) -> tuple[float, Report]:
-        session = self._session or self._log_in()
-        dialect = self._naming.dialect
-        asked = self._timer.now()
-        sql = dialect.hold_sql(probe.hold) if probe.hold else dialect.report_sql
-        return asked, dialect.read(session.ask(sql, ANSWER_SECONDS + probe.hold))
+    def _take(self) -> None:
+        """What has come to its end."""
+        for task in self._poller.ended():
+            if task is self._asking:
+                self._asking = None
+                self._asked(task)
+                self._ask()
+            else:
+                self._sign(*self._probes.ended(task))
 
-    def _log_in(self) -> ProbeSession:
-        accesses = self._accesses()
-        if not accesses:
-            raise ProbeError("no connection is left whose settings could be used")
-        # The settings of one connection may have gone stale (a rotated password): then another's are tried.
-        access = accesses[-1 - self._refused % len(accesses)]
-        place = names.look_up(access.resolve, self._host.endpoint, self._host.port)
-        opened = self._timer.now()
-        try:
-            self._session = access.driver.open_probe(access, place, OPEN_SECONDS)
-        except ProbeError as error:
-            if error.answered:
-                self._refused += 1
-            raise
-        self._opened = opened
-        return self._session
+    def _asked(self, task: Task[tuple[float, Rows]]) -> None:
+        probe = self._probe if self._reports else None
+        if self._reports:
+            self._probe = None
+        error: Exception | None = task.error
+        if error is None and task.result is not None:
+            asked, rows = task.result
+            try:
+                if probe is not None:
+                    self._tell(probe, asked, rows)
+            except ValueError as nonsense:
+                error = nonsense
+        if error is not None and not isinstance(error, ProbeError | ValueError):
+            raise error
+        sign = _sign_of(error)
+        self._pinged = False
+        self._probes.heard(sign)
+        if sign is Sign.SPOKE:
+            self._sign("", sign)
+        if probe is not None and error is not None:
+            answered = isinstance(error, ProbeError) and error.answered
+            lost = self._had_session and not answered
+            message = HostUnreachable(probe, self._timer.now(), str(error), had_session=lost, answered=answered)
+            tell(self._topology, message)
 
-    def _drop(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+    def _tell(self, probe: Probe, asked: float, rows: Rows) -> None:
+        report = self._naming.dialect.read(rows)
+        seen = self._naming.observation(report, probe.host, self._session.opened, asked)
+        tell(self._topology, HostObserved(seen, self._naming.members(report.rows), probe))
+
+    # Whether the host lives.
+
+    def _sign(self, kind: str, sign: Sign) -> None:
+        was_down = self._health.down
+        self._health = health.answered(self._health, kind, sign)
+        if was_down and not self._health.down:
+            tell(self._topology, HostSpoke(self._host, self._timer.now()))
+
+    def _look(self, due: float) -> None:
+        now = self._timer.now()
+        sessions = self._watched()
+        calls = [call for session in sessions if (call := session.call()) is not None]
+        self._check_paths(sessions, now)
+        was_down = self._health.down
+        heard = _heard(sessions) if self._health.silent or was_down else health.NEVER
+        idle = health.idle_pause(session.detection for session in sessions)
+        look = health.looked(self._health, calls, now, due=due, heard=heard, idle=idle)
+        self._health, self._interval = look.health, look.interval
+        for session in sessions:
+            if id(session) in look.dead and session.line is not None:
+                session.line.sever()
+        if look.dead and not was_down:
+            tell(self._topology, HostSilent(self._host, self._reason(now), now))
+        elif was_down and not self._health.down:
+            tell(self._topology, HostSpoke(self._host, now))
+        self._start_probes(look.probes, sessions, now)
+        if sessions or self._health.down:
+            self._look_at(look.next_at)
+
+    def _start_probes(self, kinds: tuple[str, ...], sessions: list[Watched], now: float) -> None:
+        for kind in kinds:
+            if self._probes.start(kind, sessions, self._interval):
+                self._health = health.asked(self._health, kind, now)
+
+    def _check_paths(self, sessions: list[Watched], now: float) -> None:
+        """End calls whose path died while the host lives."""
+        for session in sessions:
+            call, line = session.call(), session.line
+            if call is None or line is None or now - call.since < call.detection.time:
+                continue
+            path = line.path()
+            if path is not None and health.path_is_dead(
+                call, now, unacknowledged=path.unacknowledged, acknowledged=path.acknowledged
+            ):
+                line.sever()
+
+    def _reason(self, now: float) -> str:
+        silent = ", ".join(f"{kind} for {now - at:.1f} s" for kind, at in self._health.silent)
+        return f"no answer to probes: {silent}"
+
+    def _look_at(self, due: float) -> None:
+        self._turn += 1
+        self._timer.tell_at(due, self.actor_ref, LookAtCalls(self._turn, due))
+
+
+def _heard(sessions: list[Watched]) -> float:
+    """When any of the connections to the host last received a byte, as far as the kernel tells."""
+    paths = (session.line.path() for session in sessions if session.line is not None)
+    return max((path.heard for path in paths if path is not None), default=health.NEVER)
+
+
+def _sign_of(error: Exception | None) -> Sign:
+    if error is None or (isinstance(error, ProbeError) and error.sqlstate is not None):
+        return Sign.SPOKE
+    if isinstance(error, ProbeError) and error.local:
+        return Sign.NOTHING
+    return Sign.SILENT if isinstance(error, ProbeError) else Sign.SPOKE

@@ -15,7 +15,10 @@ __all__ = [
     "FindHost",
     "HostObserved",
     "HostSighted",
+    "HostSilent",
+    "HostSpoke",
     "HostUnreachable",
+    "LookAtCalls",
     "LookNow",
     "ProbeDue",
     "ProbeHost",
@@ -25,6 +28,8 @@ __all__ = [
     "Retire",
     "SearchFor",
     "Tick",
+    "WatchCalls",
+    "WatchHost",
     "WriterConfirmed",
 ]
 
@@ -97,6 +102,26 @@ class ProbeDue:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchHost:
+    """Told to the topology actor: an application has a guarded session with *host*."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class WatchCalls:
+    """Told to a host monitor: there is a new session whose calls may have to be ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtCalls:
+    """Told to a host monitor by its clock: a look at the calls in flight was ``due`` (on the clock's time)."""
+
+    turn: int
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """Told to the topology actor by the clock: the grace period that began at *turn* is over."""
 
@@ -132,6 +157,23 @@ class HostUnreachable:
     error: str
     had_session: bool = False
     answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostSilent:
+    """Calls to *host* were ended: it answers no probe. ``at``: when the verdict fell."""
+
+    host: Host
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpoke:
+    """A host that was silent answers again."""
+
+    host: Host
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

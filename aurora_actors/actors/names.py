@@ -8,12 +8,15 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Protocol, TypeVar
 
 from aurora_actors.drivers.base import Place, Resolver
+from aurora_actors.flow.running import run_blocking
 
 from .forking import on_fork
 
-__all__ = ["Names", "names", "set_resolver", "system_resolver"]
+__all__ = ["Names", "Waiting", "names", "set_resolver", "system_resolver"]
 
 PATIENCE_SECONDS = 1.0
 """How long a look-up may take before the last good answer is used instead: DNS that fails slowly is common while a
@@ -24,6 +27,8 @@ IDLE_SECONDS = 5.0
 """A worker with nothing to do ends after this long."""
 
 log = logging.getLogger("aurora_actors.names")
+
+R = TypeVar("R")
 
 Addresses = tuple[tuple[str, int], ...]
 
@@ -48,6 +53,22 @@ def _canonical_or_same(ask: Callable[[str], str], host: str) -> str:
         return host
 
 
+class Waiting(Protocol):
+    """The part of an io that waits for what a thread brings."""
+
+    async def wait(self, future: Future[R], until: float) -> R:
+        """The result of *future*. Raises ``TimeoutError`` at *until*, on the clock of ``time.monotonic()``."""
+        ...
+
+
+class _Blocking:
+    async def wait(self, future: Future[R], until: float) -> R:
+        return future.result(max(0.0, until - monotonic()))
+
+
+_BLOCKING = _Blocking()
+
+
 class Names:
     """All names that this process looked up, with the addresses they last stood for."""
 
@@ -69,11 +90,17 @@ class Names:
         return own or self.resolver
 
     def look_up(self, own: Resolver | None, host: str, port: int, seconds: float = PATIENCE_SECONDS) -> Place:
-        """Where *host* is; the last good answer when there is none within *seconds*. Raises ``OSError``."""
+        """Where *host* is; the last good answer when there is none within *seconds*. Blocks; raises ``OSError``."""
+        return run_blocking(self.found(own, host, port, _BLOCKING, seconds))
+
+    async def found(
+        self, own: Resolver | None, host: str, port: int, waiting: Waiting, seconds: float = PATIENCE_SECONDS
+    ) -> Place:
+        """The same for whoever waits through *waiting*."""
         resolver = self.effective(own) or system_resolver
         key = (resolver, host, port)
         try:
-            addresses = self._asked(key).result(max(0.0, seconds))
+            addresses = await waiting.wait(self._asked(key), monotonic() + seconds)
         except (OSError, TimeoutError) as error:
             known = self._good.get(key)
             if known is None:
@@ -83,7 +110,7 @@ class Names:
             addresses = known
         return Place(host, addresses)
 
-    def canonical(self, own: Resolver | None, host: str) -> str:
+    async def canonical(self, own: Resolver | None, host: str, waiting: Waiting) -> str:
         """The name that *host* is an alias of; *host* when it is none, or cannot be found out in time.
 
         A resolver may answer through a method ``canonical(host)``; without one its names are taken as they are.
@@ -96,7 +123,7 @@ class Names:
         with self._lock:
             self._put(lambda: reply.set_result(_canonical_or_same(ask, host)))
         try:
-            return reply.result(PATIENCE_SECONDS)
+            return await waiting.wait(reply, monotonic() + PATIENCE_SECONDS)
         except TimeoutError:
             return host
 

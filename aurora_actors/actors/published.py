@@ -22,7 +22,7 @@ class Standing:
 class Published:
     """The cell of one cluster. Only its topology actor stores into it; each store is one assignment of a frozen value.
 
-    ``view`` is compared by identity: it is a new object exactly when the topology or the hosts known to be down changed.
+    ``view`` is compared by identity: it is a new object exactly when something in it changed.
     ``attempts``: the last failed probe of each host (``seconds`` on the clock of ``time.monotonic()``), for whoever has
     to say what was tried.
     """
@@ -34,8 +34,9 @@ class Published:
         self.standing = Standing(known.topology, known.verdict, known.settled)
         self.attempts: tuple[Attempt, ...] = ()
 
-    def publish(self, known: Knowledge) -> None:
+    def publish(self, known: Knowledge, down: frozenset[str]) -> None:
         """Store what is known now; called by the topology actor alone."""
         self.standing = Standing(known.topology, known.verdict, known.settled)
-        if known.topology is not self.view.topology:
-            self.view = ClusterView(known.topology, self.view.down)
+        view = self.view
+        if known.topology is not view.topology or down != view.down or known.doubt != view.doubt:
+            self.view = ClusterView(known.topology, down, known.doubt)

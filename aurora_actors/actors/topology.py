@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,8 @@ from aurora_actors.actors.messages import (
     EndSearch,
     HostObserved,
     HostSighted,
+    HostSilent,
+    HostSpoke,
     HostUnreachable,
     LookNow,
     ProbeDue,
@@ -22,6 +25,8 @@ from aurora_actors.actors.messages import (
     Rest,
     Retire,
     SearchFor,
+    WatchCalls,
+    WatchHost,
     WriterConfirmed,
 )
 from aurora_actors.actors.published import Published
@@ -34,6 +39,8 @@ from aurora_actors.model.topology import ClusterTopology, Knowledge, observed
 
 __all__ = ["TopologyActor"]
 
+log = logging.getLogger("aurora_actors.topology")
+
 JITTER = 0.2
 """How far a delayed probe may come early or late, as a share: so that processes do not ask in step."""
 
@@ -41,7 +48,8 @@ JITTER = 0.2
 class TopologyActor(Actor):
     """A shell round ``model.search`` and ``model.topology``; one for each cluster. Never waits for anybody.
 
-    ``monitor(host, topology)`` starts a host monitor; ``retire`` is called when a grace period ends.
+    ``monitor(host, topology)`` starts a host monitor; ``watched_hosts`` gives the hosts that applications have guarded
+    sessions with; ``retire`` is called when a grace period ends.
     ``refresh`` is the interval of the regular look, ``least`` the shortest of a search (and the one for the lost
     host), in seconds.
     """
@@ -56,6 +64,7 @@ class TopologyActor(Actor):
         refresh: float,
         least: tuple[float, float],
         monitor: Callable[[Host, Ref], Ref],
+        watched_hosts: Callable[[], tuple[Host, ...]],
         retire: Callable[[int], object],
         timer: Timer,
     ) -> None:
@@ -65,6 +74,7 @@ class TopologyActor(Actor):
         self._refresh = refresh
         self._least = least
         self._monitor = monitor
+        self._watched_hosts = watched_hosts
         self._retire = retire
         self._timer = timer
         self._turn = 0
@@ -76,8 +86,11 @@ class TopologyActor(Actor):
         known = known if standing.topology.writer is not None else replace(known, doubt=None)
         self._watch = Watch(known, self._endpoints, least=self._least[0], least_lost=self._least[1])
         self._monitors: dict[str, Ref] = {}
+        self._down: dict[str, Host] = {}
         self._asking: list[RefreshTopology] = []
         self._missed: dict[str, Attempt] = {}
+        for host in self._watched_hosts():
+            self._watch_host(host)
         self._again(0.0 if not standing.settled else self._refresh)
 
     def end(self) -> None:
@@ -85,7 +98,7 @@ class TopologyActor(Actor):
             tell(monitor, Stop())
         self._monitors = {}
 
-    def handle(self, message: object) -> None:
+    def handle(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         now = self._timer.now()
         match message:
             case HostObserved(probe=None) as fact:
@@ -96,6 +109,12 @@ class TopologyActor(Actor):
                 self._unreachable(fact, now)
             case ProbeDue(host, begun):
                 self._store(*search.started(self._watch, host, begun))
+            case WatchHost(host):
+                self._watch_host(host)
+            case HostSilent() as fact:
+                self._silent(fact, now)
+            case HostSpoke(host, at):
+                self._up(host, at)
             case SearchFor(lost):
                 self._store(*search.begun(self._watch, now, lost))
             case EndSearch():
@@ -131,6 +150,28 @@ class TopologyActor(Actor):
         self._cell.attempts = tuple(self._missed.values())
         self._store(*search.missed(self._watch, host.id, now, had_session=fact.had_session))
 
+    def _watch_host(self, host: Host) -> None:
+        tell(self._monitor_of(host), WatchCalls())
+
+    def _silent(self, fact: HostSilent, now: float) -> None:
+        """A verdict fell: published first, so that whoever is told finds it. If the host wrote, another is looked for."""
+        host, known = fact.host, self._watch.known
+        log.warning("%s of cluster %s is down: %s", host, known.topology.cluster, fact.reason)
+        self._down[host.id] = host
+        self._cell.publish(known, frozenset(self._down))
+        event = signals.HostDown(known.topology.cluster, host, fact.reason, fact.at)
+        signals.emit(signals.host_down, known.topology.cluster, event)
+        if host.is_same(known.topology.writer):
+            self._store(*search.begun(self._watch, now, host.id, held=False))
+
+    def _up(self, host: Host, at: float) -> None:
+        if self._down.pop(host.id, None) is None:
+            return
+        cluster = self._watch.known.topology.cluster
+        log.info("%s of cluster %s answers again", host, cluster)
+        self._cell.publish(self._watch.known, frozenset(self._down))
+        signals.emit(signals.host_up, cluster, signals.HostUp(cluster, host, "it answers", at))
+
     def _store(self, watch: Watch, probes: tuple[Probe, ...]) -> None:
         before, self._watch = self._watch, watch
         if watch.known is not before.known:
@@ -140,7 +181,7 @@ class TopologyActor(Actor):
 
     def _publish(self, before: Knowledge, known: Knowledge) -> None:
         # Published first, answered after: whoever is answered finds the news in the cell.
-        self._cell.publish(known)
+        self._cell.publish(known, frozenset(self._down))
         if known.settled and known.verdict is not before.verdict and self._failover is not None:
             tell(self._failover, WriterConfirmed(known.topology, known.verdict))
         if known.topology is not before.topology:
@@ -161,9 +202,11 @@ class TopologyActor(Actor):
 
     def _dismiss(self, topology: ClusterTopology) -> None:
         """Stop the monitors of hosts that are no members any more."""
-        wanted = {host.id for host in (*topology.hosts, *self._endpoints)}
+        wanted = {host.id for host in (*topology.hosts, *self._endpoints, *self._watched_hosts())}
         for host_id in [host_id for host_id in self._monitors if host_id not in wanted]:
             tell(self._monitors.pop(host_id), Stop())
+            if host_id in self._down:
+                self._up(self._down[host_id], self._timer.now())
 
     def _rest(self) -> None:
         """After a search only the writer is looked at; the others' sessions are given back."""
@@ -178,13 +221,16 @@ class TopologyActor(Actor):
             delay = probe.delay * random.uniform(1 - JITTER, 1 + JITTER)
             self._timer.tell_after(delay, self.actor_ref, ProbeDue(host.id, self._watch.since or 0.0))
             return
-        monitor = self._monitors.get(host.id)
-        if monitor is None:
-            monitor = self._monitors[host.id] = self._monitor(host, self.actor_ref)
-        if not tell(monitor, ProbeHost(probe)):
+        if not tell(self._monitor_of(host), ProbeHost(probe)):
             # It crashed too often and stopped: a new one is started, not before the next look.
             del self._monitors[host.id]
             tell(self.actor_ref, HostUnreachable(probe, self._timer.now(), "its monitor had stopped"))
+
+    def _monitor_of(self, host: Host) -> Ref:
+        monitor = self._monitors.get(host.id)
+        if monitor is None:
+            monitor = self._monitors[host.id] = self._monitor(host, self.actor_ref)
+        return monitor
 
     def _again(self, seconds: float) -> None:
         self._turn += 1

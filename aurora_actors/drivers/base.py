@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from aurora_actors.dialects.base import Rows
+from aurora_actors.drivers.lines import Line
 from aurora_actors.settings import Settings
 
-__all__ = ["Access", "Driver", "Failure", "Place", "ProbeError", "ProbeSession", "Resolver", "Wire"]
+__all__ = ["Access", "Driver", "Failure", "Place", "ProbeError", "ProbeSession", "Resolver", "Sockets", "Wire"]
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[tuple[str, int]]]
 """``resolve(host, port)``: the addresses and ports that a name stands for. May block; raises ``OSError``."""
@@ -50,19 +51,34 @@ class Failure:
 
 
 class ProbeError(Exception):
-    """A probe failed. ``answered``: the host itself refused (so it lives); ``sqlstate``: with that code."""
+    """A probe failed.
 
-    def __init__(self, message: str, *, answered: bool = False, sqlstate: str | None = None) -> None:
+    ``answered``: the host itself refused, on a session that goes on; ``sqlstate``: it said so with that code. ``local``:
+    this machine could not even try (no descriptors, no such name), which says nothing of the host.
+    """
+
+    def __init__(
+        self, message: str, *, answered: bool = False, sqlstate: str | None = None, local: bool = False
+    ) -> None:
         super().__init__(message)
         self.answered = answered
         self.sqlstate = sqlstate
+        self.local = local
+
+
+class Sockets(Protocol):
+    """The part of an io that waits for sockets."""
+
+    async def readable(self, fd: int) -> None: ...
+
+    async def writable(self, fd: int) -> None: ...
 
 
 class ProbeSession(Protocol):
     """A session of a host monitor's own. Used by one thread."""
 
-    def ask(self, sql: str, timeout: float) -> Rows:
-        """The rows of the last statement in *sql*. Raises ``ProbeError`` within *timeout* seconds."""
+    async def ask(self, sql: str, sockets: Sockets) -> Rows:
+        """The rows of the last statement in *sql*. Raises ``ProbeError``; cancelled, the session is of no more use."""
         ...
 
     def close(self) -> None: ...
@@ -73,7 +89,10 @@ class ProbeSession(Protocol):
 
 
 class Driver(Protocol):
-    """One community driver. Blocking methods; an asyncio face comes beside them."""
+    """One community driver.
+
+    Its flows block the thread where the target connects blocking, and really await where it gives connections for asyncio.
+    """
 
     name: ClassVar[str]
     schemes: ClassVar[frozenset[str]]
@@ -87,9 +106,15 @@ class Driver(Protocol):
         """The parameters that are the driver's own."""
         ...
 
-    def default_target(self) -> Callable[..., Any]: ...
+    def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
+        """The connect of the driver's own, where the user gave none."""
+        ...
 
     def accepts(self, target: Callable[..., Any]) -> bool: ...
+
+    def is_async(self, target: Callable[..., Any]) -> bool:
+        """Whether *target* gives connections for asyncio."""
+        ...
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
         """Conninfo and keywords merged as the driver means them, ours among them. Raises the driver's error."""
@@ -99,8 +124,8 @@ class Driver(Protocol):
         """The hosts and ports that *parameters* lead to, environment and service files included."""
         ...
 
-    def open(self, access: Access, place: Place | None, timeout: float | None, *, guarded: bool) -> Wire:
-        """Connect: to *place*, or wherever the parameters lead. *timeout* in seconds bounds it.
+    async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
+        """Connect: to *place*, or wherever the parameters lead, within *limit* seconds.
 
         *guarded*: an object that the application may hold; otherwise one that only carries a session.
         """
@@ -122,23 +147,41 @@ class Driver(Protocol):
         """The user's limit for a login, in seconds; None: not given."""
         ...
 
-    def query(self, wire: Wire, sql: str, timeout: float) -> Rows:
-        """Run *sql* outside any transaction of the application's; the rows as text. Raises the driver's error."""
+    async def query(self, wire: Wire, sql: str, sockets: Sockets) -> Rows:
+        """Run *sql* outside any transaction of the application's; the rows as text.
+
+        Raises the driver's error, and what *sockets* raise when there is no answer in time.
+        """
         ...
 
     def failure(self, error: BaseException, wire: Wire) -> Failure: ...
 
-    def close(self, wire: Wire) -> None: ...
+    async def close(self, wire: Wire) -> None: ...
 
     def discard(self, wire: Wire) -> None:
         """Drop the connection without waiting for anybody."""
         ...
 
-    def open_probe(self, access: Access, place: Place, timeout: float) -> ProbeSession:
-        """A session for a host monitor. Raises ``ProbeError``."""
+    async def open_probe(self, access: Access, place: Place, sockets: Sockets) -> ProbeSession:
+        """A session for a host monitor: named ``aurora_actors-monitor``, read-only, with limits of its own.
+
+        Raises ``ProbeError``; cancelled, it leaves nothing open.
+        """
         ...
 
-    def restore(self, old: Wire, new: Wire, timeout: float) -> None:
+    def line(self, wire: Wire) -> Line | None:
+        """A duplicate of the socket of *wire*; None where there is none to be had."""
+        ...
+
+    def keeps_alive(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether the user said how the kernel is to look after idle paths, so that we leave it alone."""
+        ...
+
+    def busy_since(self, wire: Wire) -> float:
+        """Since when a call on *wire* waits for its host (``time.monotonic()``); 0.0: none does. Any thread."""
+        ...
+
+    async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:
         """Give *new* the session of *old*, as far as the driver can see it."""
         ...
 

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import configparser
+import logging
 import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
-from time import monotonic
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import conninfo as conninfos
 from psycopg import pq
+from psycopg._connection_base import BaseConnection
 
 from aurora_actors.dialects.base import Rows
-from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Wire
-from aurora_actors.drivers.psycopg_ask import ask
+from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Sockets, Wire
+from aurora_actors.drivers.lines import Line
+from aurora_actors.drivers.psycopg_ask import answer_to
 from aurora_actors.drivers.psycopg_errors import both
-from aurora_actors.drivers.psycopg_guard import Link, guarded, link_of
-from aurora_actors.drivers.psycopg_probe import PsycopgProbe
+from aurora_actors.drivers.psycopg_guard import guard_of, link_of, through_of
+from aurora_actors.drivers.psycopg_link import Link
+from aurora_actors.drivers.psycopg_probe import logged_in
 from aurora_actors.drivers.psycopg_reading import failure_of
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.settings import Settings
 
 __all__ = ["PsycopgDriver"]
 
+log = logging.getLogger("aurora_actors.drivers")
+
 LEAST_CONNECT_SECONDS = 2
 """libpq and psycopg take a shorter ``connect_timeout`` for this one."""
 DEFAULT_PORT = 5432
 
 _KEYWORDS = frozenset({"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"})
+_KEEPING_ALIVE = frozenset(
+    {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
+)
 _ROUTING = frozenset({"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts", "service"})
 # One `key = value` of a conninfo string, as libpq reads it. libpq itself refuses keys that are not its own.
 _PAIR = re.compile(r"([\w-]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)\s*", re.DOTALL)
@@ -41,7 +51,7 @@ _REPORTED = ("client_encoding", "TimeZone", "DateStyle", "IntervalStyle", "appli
 
 
 class PsycopgDriver:
-    """The sync face."""
+    """Connections for threads and for asyncio."""
 
     name: ClassVar[str] = "psycopg"
     schemes: ClassVar[frozenset[str]] = frozenset({"postgresql", "postgres"})
@@ -52,14 +62,16 @@ class PsycopgDriver:
     def keys(self) -> frozenset[str]:
         return _libpq_keys() | _KEYWORDS | {"database"}
 
-    def default_target(self) -> Callable[..., Any]:
-        return psycopg.Connection.connect
+    def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
+        return psycopg.AsyncConnection.connect if asynchronous else psycopg.Connection.connect
 
     def accepts(self, target: Callable[..., Any]) -> bool:
         owner = getattr(target, "__self__", None)
-        if isinstance(owner, type):
-            return issubclass(owner, psycopg.Connection)
-        return not isinstance(owner, type)
+        return not isinstance(owner, type) or issubclass(owner, BaseConnection)
+
+    def is_async(self, target: Callable[..., Any]) -> bool:
+        owner = getattr(target, "__self__", None)
+        return iscoroutinefunction(target) or (isinstance(owner, type) and issubclass(owner, psycopg.AsyncConnection))
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
         known, ours = _divided(conninfo, _libpq_keys())
@@ -77,18 +89,17 @@ class PsycopgDriver:
             ports *= len(hosts)
         return [(host, int(port or DEFAULT_PORT)) for host, port in zip(hosts, ports, strict=False)]
 
-    def open(self, access: Access, place: Place | None, timeout: float | None, *, guarded: bool) -> Wire:
-        parameters = _at(access.parameters, place, timeout)
-        owner = getattr(access.target, "__self__", None)
-        if not (isinstance(owner, type) and issubclass(owner, psycopg.Connection)):
-            conn = access.target("", **parameters)
-            if guarded:
-                conn.__class__ = _guard(type(conn))
-            return conn
-        function = getattr(access.target, "__func__", None)
-        if not guarded or function is None:
-            return access.target("", **parameters)
-        return function(_guard(owner), "", **parameters)
+    async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
+        parameters = _at(access.parameters, place, limit)
+        owner, function = getattr(access.target, "__self__", None), getattr(access.target, "__func__", None)
+        connect = access.target
+        if guarded and isinstance(owner, type) and function is not None:
+            connect = partial(function, guard_of(owner))
+        made = connect("", **parameters)
+        conn = await made if isawaitable(made) else made
+        if guarded and connect is access.target:
+            conn.__class__ = guard_of(type(conn))
+        return conn
 
     def reached(self, wire: Wire) -> tuple[str, str, int]:
         info = wire.info
@@ -111,8 +122,8 @@ class PsycopgDriver:
         value = float(parameters.get("connect_timeout") or 0)
         return max(value, LEAST_CONNECT_SECONDS) if value > 0 else None
 
-    def query(self, wire: Wire, sql: str, timeout: float) -> Rows:
-        return _rows(ask(wire.pgconn, sql, monotonic() + timeout))
+    async def query(self, wire: Wire, sql: str, sockets: Sockets) -> Rows:
+        return _rows(await answer_to(wire.pgconn, sql, sockets))
 
     def failure(self, error: BaseException, wire: Wire) -> Failure:
         if wire is not None:
@@ -121,23 +132,38 @@ class PsycopgDriver:
         refused = "FATAL" in str(error) and not re.search("starting up|shutting down|recovery|terminating", str(error))
         return Failure("28000" if refused else getattr(error, "sqlstate", None), not refused)
 
-    def close(self, wire: Wire) -> None:
-        wire.close()
+    async def close(self, wire: Wire) -> None:
+        closing = wire.close()
+        if closing is not None:
+            await closing
 
     def discard(self, wire: Wire) -> None:
         wire._closed = True
         wire.pgconn.finish()
 
-    def open_probe(self, access: Access, place: Place, timeout: float) -> ProbeSession:
+    async def open_probe(self, access: Access, place: Place, sockets: Sockets) -> ProbeSession:
         parameters = {**access.parameters, **access.monitoring, "application_name": "aurora_actors-monitor"}
         parameters = _at({k: v for k, v in parameters.items() if k not in _KEYWORDS}, place, None)
         try:
-            return PsycopgProbe(conninfos.make_conninfo("", **parameters), timeout)
+            return await logged_in(conninfos.make_conninfo("", **parameters), sockets)
         except psycopg.Error as error:
             raise ProbeError(str(error)) from None
 
-    def restore(self, old: Wire, new: Wire, timeout: float) -> None:
-        until = monotonic() + timeout
+    def line(self, wire: Wire) -> Line | None:
+        try:
+            return Line(wire.pgconn.socket)
+        except (OSError, psycopg.Error) as error:
+            log.warning("no second descriptor of a connection can be had (%s): its calls are never ended for it", error)
+            return None
+
+    def keeps_alive(self, parameters: Mapping[str, Any]) -> bool:
+        return not _KEEPING_ALIVE.isdisjoint((*_service(parameters), *parameters))
+
+    def busy_since(self, wire: Wire) -> float:
+        since: float = wire._aa_busy_since
+        return since
+
+    async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:
         wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
         changed = [
             (name, value)
@@ -149,15 +175,15 @@ class PsycopgDriver:
                 f"pg_catalog.set_config({_quoted(name, new)}, {_quoted(value.decode(), new)}, false)"
                 for name, value in changed
             )
-            ask(new.pgconn, f"SELECT {calls}", until)
+            await answer_to(new.pgconn, f"SELECT {calls}", sockets)
 
     def attach(self, wire: Wire, proxy: Any) -> None:
         if not hasattr(wire, "_aa_link"):
             return
-        link = Link()
-        link.proxy = proxy
-        link.base_wait = _base_wait(type(wire))
-        wire._aa_link = link
+        wire._aa_link = Link(proxy, through_of(type(wire)))
+        if proxy.recoverable and proxy.control is not None:
+            wire._aa_cell = proxy.control.cell
+            wire._aa_seen = None
         if proxy.executes:
             wire._aa_seen = None
 
@@ -169,15 +195,6 @@ class PsycopgDriver:
 
     def error(self, kind: type[Any]) -> type[Any]:
         return both(kind)
-
-
-def _base_wait(guarded_class: Any) -> Callable[..., Any]:
-    wait: Callable[..., Any] = guarded_class.__bases__[0].wait
-    return wait
-
-
-def _guard(base: type[psycopg.Connection[Any]]) -> type[psycopg.Connection[Any]]:
-    return guarded(base)
 
 
 def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | None) -> dict[str, Any]:

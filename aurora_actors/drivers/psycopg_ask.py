@@ -1,33 +1,30 @@
-"""One internal statement on a libpq connection, bounded to the millisecond, outside psycopg's transactions."""
+"""One internal statement on a libpq connection, outside psycopg's transactions, for whoever waits in whatever way."""
 
 from __future__ import annotations
 
-import selectors
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import errors, pq
 
+from aurora_actors.drivers.base import Sockets
+
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
-__all__ = ["ask", "wait_for"]
+__all__ = ["answer_to"]
 
 
-def ask(pgconn: PGconn, sql: str, deadline: float) -> PGresult:
-    """The last result of *sql*. *deadline* is on the clock of ``time.monotonic()``.
-
-    Raises psycopg's error for what the server refuses, and ``psycopg.OperationalError`` when no answer comes in time.
-    """
+async def answer_to(pgconn: PGconn, sql: str, sockets: Sockets) -> PGresult:
+    """The last result of *sql*. Raises psycopg's error for what the server refuses, and when it closes the connection."""
     pgconn.send_query(sql.encode())
     while pgconn.flush():
-        wait_for(pgconn, selectors.EVENT_WRITE, deadline)
+        await sockets.writable(pgconn.socket)
     last: PGresult | None = None
     refused: PGresult | None = None
     while True:
         while pgconn.is_busy():
-            wait_for(pgconn, selectors.EVENT_READ, deadline)
+            await sockets.readable(pgconn.socket)
             pgconn.consume_input()
         result = pgconn.get_result()
         if result is None:
@@ -42,12 +39,3 @@ def ask(pgconn: PGconn, sql: str, deadline: float) -> PGresult:
     if last is None:
         raise psycopg.OperationalError("the server closed the connection")
     return last
-
-
-def wait_for(pgconn: PGconn, event: int, deadline: float) -> None:
-    """Wait until libpq can go on. Raises ``psycopg.OperationalError`` at the deadline."""
-    remaining = deadline - monotonic()
-    with selectors.DefaultSelector() as selector:
-        selector.register(pgconn.socket, event)
-        if remaining <= 0 or not selector.select(remaining):
-            raise psycopg.OperationalError("the server did not answer in time")

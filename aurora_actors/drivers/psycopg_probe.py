@@ -1,27 +1,26 @@
 """The sessions of host monitors on PostgreSQL, straight on libpq.
 
 psycopg's own connect never gives up in less than two seconds; a monitor has to know sooner. Everything here goes through
-``psycopg.pq``, which is documented, and is bounded to the millisecond.
+``psycopg.pq``, which is documented, and waits only where its caller's io does.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import selectors
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import pq
 
 from aurora_actors.dialects.base import Rows
-from aurora_actors.drivers.base import ProbeError
-from aurora_actors.drivers.psycopg_ask import ask, wait_for
+from aurora_actors.drivers.base import ProbeError, Sockets
+from aurora_actors.drivers.psycopg_ask import answer_to
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
-__all__ = ["PsycopgProbe"]
+__all__ = ["PsycopgProbe", "logged_in"]
 
 # One round trip with the first question. The user's own settings (ALTER ROLE … SET) must not cut a held answer short,
 # and a monitor must not be able to write.
@@ -29,29 +28,35 @@ _PREAMBLE = (
     "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
     " SET default_transaction_read_only = on; "
 )
+LOCAL_ERRORS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 _GRAVEYARD: list[PGconn] = []
 """Sockets inherited over a fork: kept referenced, since closing one would say goodbye in the parent's name."""
+
+
+async def logged_in(conninfo: str, sockets: Sockets) -> PsycopgProbe:
+    """A session of its own. Raises ``ProbeError``; cancelled, it leaves nothing open."""
+    pgconn = pq.PGconn.connect_start(conninfo.encode())
+    try:
+        await _log_in(pgconn, sockets)
+        pgconn.nonblocking = 1
+    except BaseException:
+        pgconn.finish()
+        raise
+    return PsycopgProbe(pgconn)
 
 
 class PsycopgProbe:
     """One session; used by the thread of one host monitor."""
 
-    def __init__(self, conninfo: str, timeout: float) -> None:
-        self._deadline = monotonic() + timeout
+    def __init__(self, pgconn: PGconn) -> None:
+        self._pgconn = pgconn
         self._preamble = _PREAMBLE
         self._pid = os.getpid()
-        self._pgconn = pq.PGconn.connect_start(conninfo.encode())
-        try:
-            self._log_in()
-            self._pgconn.nonblocking = 1
-        except BaseException:
-            self._pgconn.finish()
-            raise
 
-    def ask(self, sql: str, timeout: float) -> Rows:
-        """The rows of the last statement in *sql*. Raises ``ProbeError`` within *timeout* seconds."""
+    async def ask(self, sql: str, sockets: Sockets) -> Rows:
+        """The rows of the last statement in *sql*. Raises ``ProbeError``."""
         try:
-            result = ask(self._pgconn, self._preamble + sql, monotonic() + timeout)
+            result = await answer_to(self._pgconn, self._preamble + sql, sockets)
         except psycopg.Error as error:
             code = error.sqlstate
             ended = self._pgconn.status == pq.ConnStatus.BAD or code is None or code.startswith("57P0")
@@ -71,32 +76,40 @@ class PsycopgProbe:
     def abandon(self) -> None:
         _GRAVEYARD.append(self._pgconn)
 
-    def _log_in(self) -> None:
-        if self._pgconn.status == pq.ConnStatus.BAD:
-            raise ProbeError(self._message())
-        while True:
-            state = self._pgconn.connect_poll()
-            if state == pq.PollingStatus.OK:
-                return
-            if state == pq.PollingStatus.FAILED:
-                code = self._login_code()
-                raise ProbeError(self._message(), answered=code is not None, sqlstate=code)
-            writing = state == pq.PollingStatus.WRITING
-            try:
-                wait_for(self._pgconn, selectors.EVENT_WRITE if writing else selectors.EVENT_READ, self._deadline)
-            except psycopg.OperationalError:
-                raise ProbeError("no answer to the login in time") from None
 
-    def _login_code(self) -> str | None:
-        # libpq keeps no SQLSTATE of a refused login; "FATAL" stands in the message only when the server wrote it.
-        message = self._message()
-        if "FATAL" not in message:
-            return None
-        starting = "starting up" in message or "shutting down" in message or "recovery" in message
-        return "57P03" if starting else "28000"
+async def _log_in(pgconn: PGconn, sockets: Sockets) -> None:
+    if pgconn.status == pq.ConnStatus.BAD:
+        raise ProbeError(_message(pgconn), local=_is_local(pgconn))
+    while True:
+        state = pgconn.connect_poll()
+        if state == pq.PollingStatus.OK:
+            return
+        if state == pq.PollingStatus.FAILED:
+            code = _login_code(pgconn)
+            raise ProbeError(_message(pgconn), answered=code is not None, sqlstate=code, local=_is_local(pgconn))
+        if state == pq.PollingStatus.WRITING:
+            await sockets.writable(pgconn.socket)
+        else:
+            await sockets.readable(pgconn.socket)
 
-    def _message(self) -> str:
-        return self._pgconn.get_error_message().strip()
+
+def _login_code(pgconn: PGconn) -> str | None:
+    # libpq keeps no SQLSTATE of a refused login; "FATAL" stands in the message only when the server wrote it.
+    message = _message(pgconn)
+    if "FATAL" not in message:
+        return None
+    starting = "starting up" in message or "shutting down" in message or "recovery" in message
+    return "57P03" if starting else "28000"
+
+
+def _is_local(pgconn: PGconn) -> bool:
+    """Whether this machine could not even try; libpq tells it by the system's own words only."""
+    message = _message(pgconn)
+    return any(os.strerror(number) in message for number in LOCAL_ERRORS)
+
+
+def _message(pgconn: PGconn) -> str:
+    return pgconn.get_error_message().strip()
 
 
 def _text(value: bytes | None) -> str | None:

@@ -4,11 +4,66 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from psycopg import pq
 
 from aurora_actors.drivers.base import Failure
+from aurora_actors.model.session import leaves_nothing
 
-__all__ = ["failure_of", "locals_of", "on_reader", "statement_to_come", "text_of"]
+__all__ = [
+    "ACTIVE",
+    "AT_REST",
+    "COMMITS",
+    "DEAD",
+    "HARMLESS",
+    "NAMES",
+    "OPEN",
+    "SENDS_NOTHING",
+    "STARTS",
+    "failure_of",
+    "harmless",
+    "locals_of",
+    "on_reader",
+    "query_of",
+    "statement_to_come",
+    "text_of",
+]
+
+ACTIVE = pq.TransactionStatus.ACTIVE
+DEAD = pq.TransactionStatus.UNKNOWN
+OPEN = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
+AT_REST = (pq.TransactionStatus.IDLE, DEAD)
+
+# What a generator of psycopg's does, and whether the session may be exchanged before it takes its first step.
+STARTS = {
+    "_execute_gen": "execute",
+    "_executemany_gen_no_pipeline": "executemany",
+    "_stream_send_gen": "stream",
+    "_start_copy_gen": "copy",
+    "_declare_gen": "execute",
+    "_enter_gen": "begin",
+    "_tpc_begin_gen": "tpc_begin",
+    "notifies": "notifies",
+}
+NAMES = {
+    **STARTS,
+    "_executemany_gen_pipeline": "executemany",
+    "_commit_gen": "commit",
+    "_rollback_gen": "rollback",
+    "_tpc_prepare_gen": "tpc_prepare",
+    "_tpc_finish_gen": "tpc_finish",
+    "_exit_gen": "end of block",
+    "copy_to": "copy",
+    "copy_end": "copy",
+}
+COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
+_SETTERS = {f"_set_{name}_gen" for name in ("autocommit", "isolation_level", "read_only", "deferrable")}
+SENDS_NOTHING = {"notifies", *_SETTERS}
+
+MOST_TEXTS = 4096
+"""How many harmless statements are remembered; a program that makes up a new text for each gains nothing from more."""
+HARMLESS: set[str | None] = {None}
+"""Statements known to leave nothing in their session. Only changed by single operations, so that no thread needs a lock."""
 
 
 def failure_of(error: BaseException, conn: Any) -> Failure:
@@ -43,3 +98,27 @@ def statement_to_come(gen: Any) -> str:
     """The statement that a generator which has not begun is going to send."""
     frame = getattr(gen, "gi_frame", None)
     return text_of(frame.f_locals) if frame is not None else ""
+
+
+def query_of(gen: Any) -> Any:
+    """The query that a generator which has not begun is going to send, as the application gave it; None: it has none."""
+    frame = getattr(gen, "gi_frame", None)
+    return frame.f_locals.get("query") if frame is not None else None
+
+
+def harmless(query: Any, conn: Any) -> bool:
+    """Whether *query* leaves nothing in its session; each text is read once."""
+    if isinstance(query, str) and query in HARMLESS:
+        return True
+    try:
+        text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(conn)
+    except (AttributeError, UnicodeDecodeError, psycopg.Error):
+        return False
+    if not leaves_nothing(text):
+        return False
+    if isinstance(query, str):
+        if len(HARMLESS) >= MOST_TEXTS:
+            HARMLESS.clear()
+            HARMLESS.add(None)
+        HARMLESS.add(query)
+    return True

@@ -13,16 +13,20 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from aurora_actors.errors import ConfigurationError, PluginError
-from aurora_actors.plugin import Plugin
+from aurora_actors.plugin import Monitor, Plugin
 
-__all__ = ["DEFAULT_PLUGINS", "Record", "Status", "found", "load", "ordered", "plugin_classes"]
+__all__ = ["DEFAULT_PLUGINS", "Record", "Status", "found", "load", "monitor", "ordered", "plugin_classes"]
 
 log = logging.getLogger("aurora_actors.plugins")
 
-DEFAULT_PLUGINS = ("initial_connection", "aurora_connection_tracker", "failover")
+DEFAULT_PLUGINS = ("initial_connection", "aurora_connection_tracker", "failover", "efm")
 """What a connection uses when ``plugins`` is not given."""
 
-_FLOW_HOOKS = ("connect", "execute", "recover")
+# What an extension of a group has to be a class of, and which of its methods are flows.
+_BASES: dict[str, tuple[type, tuple[str, ...]]] = {
+    "aurora_actors.plugins": (Plugin, ("connect", "execute", "recover")),
+    "aurora_actors.monitors": (Monitor, ("probe",)),
+}
 
 
 class Status(Enum):
@@ -78,6 +82,14 @@ def plugin_classes(names: Iterable[str] | None) -> tuple[type[Plugin], ...]:
     return tuple(classes)
 
 
+def monitor(name: str) -> tuple[type[Monitor], str]:
+    """The class of a monitor asked for, and the distribution that it came with. Raises if it cannot be had."""
+    record = load("aurora_actors.monitors", name)
+    if record.status is not Status.LOADED:
+        raise PluginError(f"monitor {name!r} of distribution {record.distribution} cannot be used: {record.error}")
+    return record.value, record.distribution
+
+
 def ordered(classes: Sequence[type[Plugin]], *, sort: bool = True) -> tuple[type[Plugin], ...]:
     """Outermost first: by ``order``, then name, with ``before`` and ``after`` kept. *sort* off: as the user listed them."""
     if not sort:
@@ -121,11 +133,12 @@ def _loaded(group: str, name: str) -> Record:
 
 
 def _complaint(group: str, value: Any) -> str:
-    if group != "aurora_actors.plugins":
+    if group not in _BASES:
         return ""
-    if not (isinstance(value, type) and issubclass(value, Plugin)):
-        return "it is not a subclass of aurora_actors.Plugin"
-    for hook in _FLOW_HOOKS:
+    base, flows = _BASES[group]
+    if not (isinstance(value, type) and issubclass(value, base)):
+        return f"it is not a subclass of aurora_actors.{base.__name__}"
+    for hook in flows:
         if not iscoroutinefunction(getattr(value, hook)):
             return f"its hook {hook} is not an async def"
     return ""
@@ -139,4 +152,4 @@ def _unknown(group: str, name: str) -> str:
     names = sorted(_entries(group))
     near = difflib.get_close_matches(name, names, 1, 0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"installed are: {', '.join(names) or 'none'}"
-    return f"no {group.partition('.')[2].rstrip('s')} named {name!r} is installed; {hint}"
+    return f"no {group.partition('.')[2].removesuffix('s').replace('_', ' ')} named {name!r} is installed; {hint}"

@@ -1,40 +1,45 @@
-"""The operations that a flow may await, and the face that performs them blocking, for threads."""
+"""The operations that a flow may await, what both faces of them share, and the one that blocks, for threads."""
 
 from __future__ import annotations
 
 import random
+import selectors
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, contextmanager
 from time import monotonic, sleep
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from aurora_actors.actors.asking import DeadlineExceeded, ask
 from aurora_actors.actors.base import Ref, Request
+from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import names
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
 from aurora_actors.model.hosts import Host
 
-__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Io"]
+__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "WaitsUntil"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 LOGINS_AT_ONCE = 8
-"""Logins under way at the same time in one process: a SCRAM login costs both sides milliseconds of CPU, so that two
-hundred at once would only delay each other."""
-
-_logins = threading.BoundedSemaphore(LOGINS_AT_ONCE)
+"""Logins under way at the same time in one process and event loop: a SCRAM login costs both sides milliseconds of CPU,
+so that two hundred at once would only delay each other."""
 
 
-def reset_after_fork() -> None:
-    """New lock in a forked child: the old one may be held by a thread that is gone."""
-    global _logins
-    _logins = threading.BoundedSemaphore(LOGINS_AT_ONCE)
+class WaitsUntil(Protocol):
+    """How a face waits for a socket. ``until`` is on the clock of ``time.monotonic()``."""
+
+    async def readable_until(self, fd: int, until: float) -> None:
+        """Raises ``DeadlineExceeded``."""
+        ...
+
+    async def writable_until(self, fd: int, until: float) -> None: ...
 
 
-class Io(Protocol):
+class Io(WaitsUntil, Protocol):
     """What a flow may await. Times are on the clock of ``now()``; ``until`` is a deadline on it."""
 
     def now(self) -> float:
@@ -49,7 +54,9 @@ class Io(Protocol):
         """The answer of an actor. Raises ``DeadlineExceeded``, or ``ActorStopped``."""
         ...
 
-    async def wait(self, future: Future[R], until: float) -> R: ...
+    async def wait(self, future: Future[R], until: float) -> R:
+        """What a thread brings. Raises ``DeadlineExceeded``."""
+        ...
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -84,8 +91,22 @@ class Io(Protocol):
         ...
 
 
-class BlockingIo:
-    """The face for threads: each operation blocks the caller's thread, none longer than its deadline."""
+class _Sockets:
+    """The sockets of a face, with one deadline for all waits."""
+
+    def __init__(self, face: WaitsUntil, until: float) -> None:
+        self._face = face
+        self._until = until
+
+    async def readable(self, fd: int) -> None:
+        await self._face.readable_until(fd, self._until)
+
+    async def writable(self, fd: int) -> None:
+        await self._face.writable_until(fd, self._until)
+
+
+class Face:
+    """What both faces do alike."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -95,6 +116,88 @@ class BlockingIo:
 
     def jitter(self, seconds: float) -> float:
         return seconds * random.uniform(0.75, 1.25)
+
+    async def wait(self, future: Future[R], until: float) -> R:
+        raise NotImplementedError
+
+    async def readable_until(self, fd: int, until: float) -> None:
+        raise NotImplementedError
+
+    async def writable_until(self, fd: int, until: float) -> None:
+        raise NotImplementedError
+
+    def _login_turn(self, until: float | None) -> AbstractAsyncContextManager[None]:
+        """A turn to log in. Raises ``DeadlineExceeded``."""
+        raise NotImplementedError
+
+    async def place(self, access: Access, host: Host | None, until: float | None) -> Place | None:
+        if host is not None:
+            return await names.found(access.resolve, host.endpoint, host.port, self)
+        if names.effective(access.resolve) is None:
+            return None
+        seeds = self._driver.seeds(access.parameters)
+        return _together([await names.found(access.resolve, *seed, self) for seed in seeds])
+
+    async def canonical(self, access: Access, host: str) -> str:
+        return await names.canonical(access.resolve, host, self)
+
+    async def connect(self, access: Access, place: Place | None, until: float | None, *, guarded: bool) -> Wire:
+        async with self._login_turn(until):
+            timeout = None if until is None else max(0.0, until - monotonic())
+            return await self._driver.open(access, place, timeout, guarded=guarded)
+
+    async def query(self, wire: Wire, sql: str, until: float) -> Rows:
+        return await self._driver.query(wire, sql, _Sockets(self, until))
+
+    async def restore(self, old: Wire, new: Wire, until: float) -> None:
+        await self._driver.restore(old, new, _Sockets(self, until))
+
+    async def close(self, wire: Wire) -> None:
+        await self._driver.close(wire)
+
+    def discard(self, wire: Wire) -> None:
+        self._driver.discard(wire)
+
+
+class _Logins:
+    """The turns of all threads of the process."""
+
+    def __init__(self) -> None:
+        self.reset()
+        on_fork(self.reset)
+
+    def reset(self) -> None:
+        self._turns = threading.BoundedSemaphore(LOGINS_AT_ONCE)
+
+    @contextmanager
+    def turn(self, until: float | None) -> Iterator[None]:
+        turns = self._turns
+        if not turns.acquire(timeout=None if until is None else max(0.0, until - monotonic())):
+            raise DeadlineExceeded("no turn to log in came before the deadline")
+        try:
+            yield
+        finally:
+            turns.release()
+
+
+_logins = _Logins()
+
+
+class _Turn(AbstractAsyncContextManager[None]):
+    """A turn of a thread, for a flow."""
+
+    def __init__(self, until: float | None) -> None:
+        self._turn = _logins.turn(until)
+
+    async def __aenter__(self) -> None:
+        self._turn.__enter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._turn.__exit__(*error)
+
+
+class BlockingIo(Face):
+    """The face for threads: each operation blocks the caller's thread, none longer than its deadline."""
 
     async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
         return ask(ref, request, until)
@@ -113,37 +216,22 @@ class BlockingIo:
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return fn(*args, **kwargs)
 
-    async def place(self, access: Access, host: Host | None, until: float | None) -> Place | None:
-        if host is not None:
-            return names.look_up(access.resolve, host.endpoint, host.port)
-        if names.effective(access.resolve) is None:
-            return None
-        return _together([names.look_up(access.resolve, *seed) for seed in self._driver.seeds(access.parameters)])
+    async def readable_until(self, fd: int, until: float) -> None:
+        _select(fd, selectors.EVENT_READ, until)
 
-    async def canonical(self, access: Access, host: str) -> str:
-        return names.canonical(access.resolve, host)
+    async def writable_until(self, fd: int, until: float) -> None:
+        _select(fd, selectors.EVENT_WRITE, until)
 
-    async def connect(self, access: Access, place: Place | None, until: float | None, *, guarded: bool) -> Wire:
-        logins = _logins
-        if not logins.acquire(timeout=None if until is None else max(0.0, until - monotonic())):
-            raise DeadlineExceeded("no turn to log in came before the deadline")
-        try:
-            timeout = None if until is None else max(0.0, until - monotonic())
-            return self._driver.open(access, place, timeout, guarded=guarded)
-        finally:
-            logins.release()
+    def _login_turn(self, until: float | None) -> AbstractAsyncContextManager[None]:
+        return _Turn(until)
 
-    async def query(self, wire: Wire, sql: str, until: float) -> Rows:
-        return self._driver.query(wire, sql, max(0.0, until - monotonic()))
 
-    async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        self._driver.restore(old, new, max(0.0, until - monotonic()))
-
-    async def close(self, wire: Wire) -> None:
-        self._driver.close(wire)
-
-    def discard(self, wire: Any) -> None:
-        self._driver.discard(wire)
+def _select(fd: int, event: int, until: float) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, event)
+        remaining = until - monotonic()
+        if remaining <= 0 or not selector.select(remaining):
+            raise DeadlineExceeded("the server did not answer in time")
 
 
 def _together(places: Sequence[Place]) -> Place:

@@ -12,6 +12,7 @@ from aurora_actors.actors.cluster import Cluster
 from aurora_actors.actors.messages import FindHost
 from aurora_actors.drivers.base import Wire
 from aurora_actors.model.failover import Want, explained
+from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.outcome import Attempt, Ledger, Outcome, outcome_of
 from aurora_actors.plugin import Recover
@@ -24,6 +25,8 @@ __all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "tries
 FIRST_PAUSE_SECONDS = 0.025
 """Before the second try at a host that was said to be there; doubled each time."""
 LONGEST_PAUSE_SECONDS = 1.0
+LONGEST_OPTIONAL_SECONDS = 5.0
+"""How long a connection that still works may try to get to the host that it should be on."""
 
 
 class WrongRole(Exception):
@@ -67,7 +70,8 @@ async def opened_in_role(proxy: Proxy, control: Cluster, host: Host, until: floa
 async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exception:
     """Find a host, switch to it, restore the session; the error for the application, which says where it is now."""
     io = proxy.io
-    until = call.at + proxy.settings.failover_timeout_sec
+    optional = call.fault is Fault.STALE and not proxy.must_leave()
+    until = call.at + (LONGEST_OPTIONAL_SECONDS if optional else proxy.settings.failover_timeout_sec)
     want = Want(proxy.mode, proxy.host, proxy.opened, call.at)
     ledger = Ledger(call.at, verdict=io.now() - call.at)
     attempts: list[Attempt] = []
@@ -78,7 +82,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
             # Our machinery broke: the application is no worse off than with the driver alone.
             return call.error
         except DeadlineExceeded:
-            return _failed(proxy, control, call, ledger, attempts)
+            return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         if ledger.writer_known is None:
             ledger = replace(ledger, writer_known=io.now() - call.at, searched=True)
         host, began = proxy.choose(hosts, initial=False), io.now()
@@ -89,7 +93,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
             await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
             want = replace(want, since=io.now())
             if io.now() >= until:
-                return _failed(proxy, control, call, ledger, attempts)
+                return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         else:
             return _succeeded(proxy, control, call, want.lost, ledger, tuple(attempts))
 
@@ -109,8 +113,8 @@ async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledge
     except BaseException:
         io.discard(spare)
         raise
-    proxy.driver.swap(proxy.wire, spare)
     proxy.moved(host, opened)
+    proxy.driver.swap(proxy.wire, spare)
     return replace(ledger, restored=io.now() - ledger.symptom_at)
 
 
@@ -120,14 +124,15 @@ def _succeeded(
     assert proxy.host is not None
     outcome = outcome_of(call.operation)
     event = signals.ConnectionSwitched(
-        control.name, lost, proxy.host, outcome.value, False, ledger, proxy.io.now()
+        control.name, lost, proxy.host, outcome.value, call.fault is Fault.STALE, ledger, proxy.io.now()
     )
     signals.emit(signals.connection_switched, control.name, event)
     open_before = call.operation.in_transaction
     kind = errors.TransactionResolutionUnknownError if open_before else errors.FailoverSuccessError
     unit = "transaction" if open_before else call.operation.name
+    gone = "left before anything was sent" if call.fault is Fault.STALE else "lost"
     message = (
-        f"the connection to {lost} was lost ({_line(call.error)}); it goes on at {proxy.host},"
+        f"the connection to {lost} was {gone} ({_line(call.error)}); it goes on at {proxy.host},"
         f" {ledger.seconds:.3f} s later, its session restored. {_ADVICE[outcome].format(unit=unit)}"
     )
     return _error(proxy, kind, message, outcome, proxy.host, attempts, ledger)

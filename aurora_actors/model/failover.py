@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from aurora_actors.model.hosts import Host
-from aurora_actors.model.topology import ClusterTopology, Verdict
+from aurora_actors.model.topology import ClusterTopology, ClusterView, Verdict
 
-__all__ = ["FRESH_SECONDS", "READER_GRACE_SECONDS", "Mode", "Sighting", "Want", "answer", "explained"]
+__all__ = ["FRESH_SECONDS", "READER_GRACE_SECONDS", "Mode", "Sighting", "Want", "answer", "explained", "why_stale"]
 
 FRESH_SECONDS = 1.0
 """A loss noticed this soon after a search ended is taken for the one that it was about."""
@@ -83,3 +83,20 @@ def answer(
     if readers or writer is None or not (alone or instead):
         return readers
     return (writer,)
+
+
+def why_stale(view: ClusterView, verdict: Verdict, mode: Mode, host: Host, opened: float) -> str:
+    """Why a connection on *host* should go elsewhere before its next statement; empty: it should not.
+
+    *opened*: when its session was; news that is older says nothing against it.
+    """
+    if host.id in view.down:
+        return f"{host.id} is down"
+    writer = view.topology.writer
+    if view.doubt is not None or writer is None or verdict.at <= opened:
+        return ""
+    if mode is Mode.STRICT_WRITER:
+        return "" if writer.is_same(host) else f"{writer.id} writes now"
+    if mode is Mode.STRICT_READER and writer.is_same(host) and view.topology.readers:
+        return f"{host.id} writes now"
+    return ""

@@ -12,6 +12,7 @@ class Fault(Enum):
     """What a failed call says about its connection.
 
     ``SESSION_ENDED`` is the death of one session by the server's or an administrator's hand: no verdict on its host.
+    ``STALE`` comes before a call, not after it: the connection's host is down or not the one to use any more.
     """
 
     NONE = "none"
@@ -19,6 +20,7 @@ class Fault(Enum):
     SESSION_ENDED = "session ended"
     READ_ONLY = "read-only"
     LOGIN = "login"
+    STALE = "stale"
 
     @property
     def ends_session(self) -> bool:

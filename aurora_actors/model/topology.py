@@ -82,10 +82,12 @@ class ClusterTopology:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """What proxies compare by identity: the topology, and the ids of the hosts known to be down."""
+    """What proxies compare by identity: the topology, the ids of the hosts known to be down, and since when the writer
+    is in doubt (None: it is not)."""
 
     topology: ClusterTopology
     down: frozenset[str] = frozenset()
+    doubt: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,25 @@ import itertools
 import logging
 import os
 import random
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aurora_actors import signals
+from aurora_actors import errors, signals
 from aurora_actors.actors.cluster import Cluster, Lease
+from aurora_actors.actors.watched import Kind, Watched
 from aurora_actors.dialects.base import Dialect
 from aurora_actors.drivers.base import Access, Driver, Failure, Wire
+from aurora_actors.drivers.lines import Line
 from aurora_actors.flow.chain import Proceed, composed
 from aurora_actors.flow.io import Io
 from aurora_actors.flow.recovering import failed_over
-from aurora_actors.model.failover import Mode
+from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
+from aurora_actors.model.health import Detection
 from aurora_actors.model.hosts import Host
+from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.selection import Strategy, Weights
 from aurora_actors.plugin import Connect, Execute, Plugin, Recover
 from aurora_actors.proxies.context import Context
@@ -31,6 +36,9 @@ log = logging.getLogger("aurora_actors.proxy")
 
 LONGEST_LOGIN_SECONDS = 5.0
 """No try to reach a host that is said to be there takes longer; the next may go elsewhere."""
+
+CATCH_UP_PAUSE_SECONDS = 1.0
+"""After an idle connection could not be brought elsewhere, its statements go where it is for about this long."""
 
 _turns = itertools.count()
 
@@ -46,12 +54,13 @@ class Proxy:
         mode: Mode,
         plugins: Sequence[type[Plugin]],
         selectors: tuple[Strategy, Strategy],
+        kinds: tuple[Kind, ...] = (),
     ) -> None:
         self.io = io
         self.access = access
         self.settings = settings
         self.mode = mode
-        self.wire: Wire = None
+        self._wire: Callable[[], Wire] = _no_wire
         self.host: Host | None = None
         self.opened = 0.0
         self.pid = os.getpid()
@@ -60,6 +69,11 @@ class Proxy:
         self._selectors = selectors
         self._weights = _weights(settings)
         self._lease: Lease | None = None
+        self._watched: Watched | None = None
+        self._line: Line | None = None
+        self._kinds = kinds
+        self._noticed = ""
+        self._pause_until = 0.0
         self._closed = False
         self.plugins = tuple(plugin(Context(self, plugin)) for plugin in plugins)
         self._connect = composed([p.connect for p in self.plugins if _overrides(p, "connect")], self._log_in)
@@ -69,7 +83,14 @@ class Proxy:
 
     def __repr__(self) -> str:
         where = f"on {self.host}" if self.host else "unplaced"
-        return f"<Proxy {where}, cluster {self.cluster}, {self.mode.value}{', closed' if self._closed else ''}>"
+        state = ", closed" if self._closed else f", stale: {self.why_stale()}" if self.stale else ""
+        state += f", noticed {self._noticed}" if self._noticed else ""
+        return f"<Proxy {where}, cluster {self.cluster}, {self.mode.value}{state}>"
+
+    @property
+    def wire(self) -> Wire:
+        """The driver's connection. It holds the proxy, not the other way round."""
+        return self._wire()
 
     @property
     def driver(self) -> Driver:
@@ -86,10 +107,15 @@ class Proxy:
 
     def placed(self, wire: Wire, host: Host, opened: float, dialect: Dialect | None, control: Cluster | None) -> None:
         """The first connection is open: from here on the proxy stands for it."""
-        self.wire, self.host, self.opened, self.dialect = wire, host, opened, dialect
+        self._wire = weakref.ref(wire)
+        self.host, self.opened, self.dialect = host, opened, dialect
         if control is not None:
             self.control = control
             self._lease = control.lease(self.access)
+            self.watch(wire)
+            if self.recovers:
+                signals.host_down.connect(self._notice, control.name, first=True)
+                signals.writer_changed.connect(self._notice, control.name, first=True)
             event = signals.ConnectionOpened(control.name, host, self.driver.session_id(wire), opened)
             signals.emit(signals.connection_opened, control.name, event)
 
@@ -108,9 +134,93 @@ class Proxy:
         place = await self.io.place(access, call.host, self._until)
         return await self.io.connect(access, place, self._until, guarded=call.initial)
 
+    @property
+    def stale(self) -> bool:
+        """Whether the connection will go elsewhere before its next statement: its host is down or not the one to use."""
+        return bool(self.control is not None and self.recovers and not self._closed and self.why_stale())
+
+    def _notice(self, _: object, event: object) -> None:
+        """A signal said that something is the matter. Only noted, and shown: the truth is the published view."""
+        self._noticed = type(event).__name__
+
+    def why_stale(self) -> str:
+        """Why the connection should go elsewhere; empty: it should not."""
+        control, host = self.control, self.host
+        if control is None or host is None:
+            return ""
+        view, verdict = control.cell.view, control.cell.standing.verdict
+        reason = why_stale(view, verdict, self.mode, host, self.opened)
+        if not reason and view.doubt is not None and self._line is not None and self._line.has_ended():
+            return "its server has closed it"
+        return reason
+
+    def must_leave(self) -> bool:
+        """Whether nothing can be had of the session any more: its host is down, or its server has closed it."""
+        control, host, line = self.control, self.host, self._line
+        down = control is not None and host is not None and host.id in control.cell.view.down
+        return down or (line is not None and line.has_ended())
+
+    async def catch_up(self, operation: Operation) -> Exception | None:
+        """There is news, and the connection is at rest with *operation* about to be sent: go elsewhere first if need be.
+
+        Gives the error for the application if it has to know; None: the statement may be sent where the connection is now.
+        """
+        now = self.io.now()
+        if now < self._pause_until or not (reason := self.why_stale()):
+            return None
+        unsent = self.driver.error(errors.FailoverError)(reason, outcome=Outcome.NOT_SENT, host=self.host)
+        raised = await self.recover(Recover(unsent, Fault.STALE, operation, now))
+        if raised is unsent:
+            # Nobody acts, or nobody could: the statement has its chance where the connection is.
+            self._pause_until = self.io.now() + self.io.jitter(CATCH_UP_PAUSE_SECONDS)
+            return None
+        return raised
+
+    def watch(self, wire: Wire) -> None:
+        """Have the monitor of the host look at the calls on the session that *wire* has now, as the plugins ask for."""
+        self.unwatch()
+        control, host, lease, driver = self.control, self.host, self._lease, self.driver
+        detection = self._detection()
+        if control is None or host is None or lease is None or not (detection or self.recovers):
+            return
+        line = self._line = driver.line(wire)
+        if detection is None:
+            return
+        if line is not None and not driver.keeps_alive(self.access.parameters):
+            line.keep_alive(detection)
+        held = weakref.ref(wire)
+
+        def busy() -> float:
+            conn = held()
+            return driver.busy_since(conn) if conn is not None else 0.0
+
+        self._watched = Watched(host, busy, line, detection, self._kinds, lease.access)
+        control.watch(self._watched)
+
+    def unwatch(self) -> None:
+        """The session is over, or about to be."""
+        watched, self._watched = self._watched, None
+        line, self._line = self._line, None
+        if watched is not None and self.control is not None:
+            self.control.unwatch(watched)
+        if line is not None:
+            line.close()
+
+    def _detection(self) -> Detection | None:
+        for plugin in self.plugins:
+            try:
+                detection = plugin.detection()
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                self._plugin_failed(plugin, error)
+                continue
+            if detection is not None:
+                return detection
+        return None
+
     def moved(self, host: Host, opened: float) -> None:
         """The connection goes on at *host*, on a session opened at that time."""
         old, self.host, self.opened = self.host, host, opened
+        self._noticed = ""
         for plugin in self.plugins:
             try:
                 plugin.switched(old, host)
@@ -122,6 +232,7 @@ class Proxy:
         if self._closed:
             return
         self._closed = True
+        self.unwatch()
         lease, self._lease = self._lease, None
         for plugin in self.plugins:
             try:
@@ -169,6 +280,10 @@ class Proxy:
         log.warning("plugin %s failed: %s: %s", plugin.name, type(error).__name__, error)
         event = signals.PluginFailed(plugin.name, None, f"{type(error).__name__}: {error}", self.io.now())
         signals.emit(signals.plugin_failed, self.cluster or "", event)
+
+
+def _no_wire() -> None:
+    """Before the first connection is open, and after the application dropped it."""
 
 
 async def _unrecovered(call: Recover) -> Exception:

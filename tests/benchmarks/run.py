@@ -17,7 +17,7 @@ import psycopg
 
 import aurora_actors
 from aurora_actors.actors.system import system
-from aurora_actors.drivers.psycopg_guard import guarded
+from aurora_actors.drivers.psycopg_guard import guard_of
 from aurora_actors.lab import PostgresLab
 from aurora_actors.lab.values import Habit
 
@@ -49,7 +49,7 @@ def cpu(conn: Any) -> float:
 def cost(lab: PostgresLab) -> None:
     address, port = lab.address(lab.writer)
     conninfo = lab.conninfo("writer", hostaddr=address, port=port)
-    with AtOnce.connect(conninfo) as raw, guarded(AtOnce).connect(conninfo) as ours, AtOnce.connect(conninfo) as again:
+    with AtOnce.connect(conninfo) as raw, guard_of(AtOnce).connect(conninfo) as ours, AtOnce.connect(conninfo) as again:
         rounds = [(cpu(raw), cpu(ours), cpu(again)) for _ in range(ROUNDS)]
     medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
     print(

@@ -53,20 +53,21 @@ def test_endpoints_of_one_cluster_share_it(aurora_lab: PostgresLab) -> None:
 
 def test_logins_refused_after_the_promotion_are_waited_for(aurora_lab: PostgresLab) -> None:
     with connect(aurora_lab) as conn:
-        for host in aurora_lab.readers:
+        readers = aurora_lab.readers
+        for host in readers:
             aurora_lab.refuse_logins(host)
         aurora_lab.failover(how="crash")
         seen = threading.Event()
-        aurora_actors.signals.failover_started.connect(allow := _allowing(aurora_lab, seen))
+        aurora_actors.signals.failover_started.connect(allow := _allowing(aurora_lab, readers, seen))
         with pytest.raises(FailoverSuccessError):
             conn.execute("SELECT 1")
         assert seen.is_set()
         del allow
 
 
-def _allowing(lab: PostgresLab, seen: threading.Event) -> Any:
+def _allowing(lab: PostgresLab, hosts: Sequence[str], seen: threading.Event) -> Any:
     def allow(_: str, event: object) -> None:
-        for host in lab.hosts:
+        for host in hosts:
             lab.refuse_logins(host, on=False)
         seen.set()
 

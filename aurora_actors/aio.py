@@ -1,0 +1,34 @@
+"""The same for asyncio: ``await aurora_actors.aio.connect(...)``.
+
+    conn = await aurora_actors.aio.connect(psycopg.AsyncConnection.connect, "host=… dbname=…")
+    conn = await aurora_actors.aio.connect("postgresql://…")
+
+Signals, errors and plugins are those of ``aurora_actors``; a receiver of a signal may be a coroutine function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aurora_actors.connecting import opening
+from aurora_actors.flow.aio import AsyncIo
+
+__all__ = ["AwsWrapperConnection", "connect"]
+
+
+async def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", /, **parameters: Any) -> Any:
+    """Open a connection for asyncio that survives the loss of its host; see ``aurora_actors.connect``.
+
+    Belongs to the running event loop, as the driver's own connection does. Any number of loops may run in as many threads.
+    """
+    return await opening(AsyncIo, target, conninfo, parameters)
+
+
+class AwsWrapperConnection:
+    """The AWS wrapper's name for what ``connect()`` does."""
+
+    @staticmethod
+    async def connect(target: Any = None, conninfo: str = "", /, **parameters: Any) -> Any:
+        """See ``connect``."""
+        return await connect(target, conninfo, **parameters)

@@ -1,0 +1,120 @@
+"""The class that the application holds on psycopg for asyncio. See ``psycopg_guard``; here is only what awaits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+from typing import Any
+
+from psycopg import pq
+
+from aurora_actors.drivers.psycopg_guard import NO_LINK, Seen, let_through, stale
+from aurora_actors.drivers.psycopg_link import Link
+from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
+
+__all__ = ["made_async"]
+
+
+def made_async(base: Any) -> type[Any]:
+    """The guarded class derived from *base*, a class of connections for asyncio."""
+    base_wait = base.wait
+    base_check, base_close, base_exit = base._check_connection_ok, base.close, base.__aexit__
+    base_transaction, base_pipeline, base_nolock = base.transaction, base.pipeline, base._pipeline_nolock
+
+    async def through(conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await base_wait(conn, gen, *args, **kwargs)
+
+    class Guarded(base):  # type: ignore[misc]
+        __doc__ = base.__doc__
+        _aa_link = NO_LINK
+        _aa_cell: Any = Seen
+        _aa_seen: Any = Seen.view
+        _aa_busy_since = 0.0
+        _aa_status = pq.TransactionStatus.IDLE
+        _aa_through = staticmethod(through)
+        stale = property(stale)
+
+        async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._aa_cell.view is not self._aa_seen:
+                return await self._aa_link.wait(self, gen, args, kwargs)
+            status = self.pgconn.transaction_status
+            if status != ACTIVE:
+                self._aa_status = status
+            frame = getattr(gen, "gi_frame", None)
+            query = frame.f_locals.get("query") if frame is not None else None
+            # A composed query cannot be hashed.
+            if (query.__class__ is not str and query is not None) or query not in HARMLESS:
+                self._aa_link.note(query, self)
+            self._aa_busy_since = monotonic()
+            try:
+                return await base_wait(self, gen, *args, **kwargs)
+            except Exception as error:
+                raised = await self._aa_link.failed(self, error, gen)
+                if raised is error:
+                    raise
+                raise raised from error
+            finally:
+                self._aa_busy_since = 0.0
+
+        def _check_connection_ok(self) -> None:
+            let_through(self, base_check)
+
+        async def close(self) -> None:
+            returned = getattr(getattr(self, "_pool", None), "close_returns", False)
+            if not returned:
+                self._aa_link.leave()
+            await base_close(self)
+            if not returned:
+                self._closed = True
+                self._aa_link.drop()
+
+        async def __aexit__(self, *error: Any) -> None:
+            await base_exit(self, *error)
+            if not getattr(self, "_pool", None):
+                await self.close()
+
+        def transaction(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+            return _block(self, lambda: base_transaction(self, *args, **kwargs))
+
+        def pipeline(self) -> AbstractAsyncContextManager[Any]:
+            return _block(self, lambda: base_pipeline(self))
+
+        def _pipeline_nolock(self) -> AbstractAsyncContextManager[Any]:
+            return _block_nolock(self, lambda: base_nolock(self))
+
+    return Guarded
+
+
+@asynccontextmanager
+async def _block(conn: Any, enter: Callable[[], AbstractAsyncContextManager[Any]]) -> AsyncIterator[Any]:
+    link: Link = conn._aa_link
+    if link is NO_LINK:
+        async with enter() as entered:
+            yield entered
+        return
+    if link.is_due:
+        async with conn.lock:
+            link.exchange(conn)
+    link.enter(conn)
+    try:
+        async with enter() as entered:
+            yield entered
+    finally:
+        if link.left():
+            async with conn.lock:
+                link.exchange(conn)
+
+
+@asynccontextmanager
+async def _block_nolock(conn: Any, enter: Callable[[], AbstractAsyncContextManager[Any]]) -> AsyncIterator[Any]:
+    link: Link = conn._aa_link
+    if link.is_due:
+        link.exchange(conn)
+    link.enter(conn)
+    try:
+        async with enter() as entered:
+            yield entered
+    finally:
+        if link.left():
+            link.exchange(conn)

@@ -1,0 +1,107 @@
+"""The face of the operations for asyncio: each really awaits, in the event loop of the task that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+from typing import ParamSpec, TypeVar
+
+from aurora_actors.actors.asking import ask_async
+from aurora_actors.actors.base import Ref, Request
+from aurora_actors.flow.io import LOGINS_AT_ONCE, DeadlineExceeded, Face
+
+__all__ = ["AsyncIo"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+
+class AsyncIo(Face):
+    """A cancelled task leaves no future pending and no descriptor watched."""
+
+    async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
+        return await ask_async(ref, request, until)
+
+    async def wait(self, future: Future[R], until: float) -> R:
+        async with _until(until):
+            # Others may wait for the same future: whoever gives up does not cancel it.
+            return await asyncio.shield(asyncio.wrap_future(future))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        # A daemon of its own: the default executor would hold the end of asyncio.run() up for a cancelled call.
+        reply: Future[R] = Future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                result = context.run(fn, *args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - it is the answer
+                # No asyncio future takes a StopIteration.
+                reply.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+            else:
+                reply.set_result(result)
+
+        threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
+        return await asyncio.shield(asyncio.wrap_future(reply))
+
+    async def readable_until(self, fd: int, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        await _ready(fd, loop.add_reader, loop.remove_reader, until)
+
+    async def writable_until(self, fd: int, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        await _ready(fd, loop.add_writer, loop.remove_writer, until)
+
+    def _login_turn(self, until: float | None) -> AbstractAsyncContextManager[None]:
+        return _turn(until)
+
+
+@asynccontextmanager
+async def _until(until: float | None) -> AsyncIterator[None]:
+    """Raises ``DeadlineExceeded`` at *until*, on the clock of ``time.monotonic()``, which need not be the loop's."""
+    loop = asyncio.get_running_loop()
+    scope = asyncio.timeout_at(None if until is None else loop.time() + max(0.0, until - monotonic()))
+    try:
+        async with scope:
+            yield
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        raise DeadlineExceeded("no answer before the deadline") from None
+
+
+@asynccontextmanager
+async def _turn(until: float | None) -> AsyncIterator[None]:
+    turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(LOGINS_AT_ONCE))
+    async with _until(until):
+        await turns.acquire()
+    try:
+        yield
+    finally:
+        turns.release()
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def _ready(fd: int, watch: Callable[..., object], forget: Callable[[int], object], until: float) -> None:
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    watch(fd, _resolve, ready)
+    try:
+        async with _until(until):
+            await ready
+    finally:
+        forget(fd)
