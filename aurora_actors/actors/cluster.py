@@ -61,21 +61,22 @@ class Identity:
 class Lease:
     """One connection's hold on its cluster. ``release`` may be called from any thread, more than once."""
 
-    __slots__ = ("_cluster", "_lock", "access")
+    __slots__ = ("_cluster", "access")
 
     def __init__(self, cluster: Cluster, access: Access) -> None:
-        self._cluster: Cluster | None = cluster
-        self._lock = threading.Lock()
+        self._cluster = [cluster]
         self.access = access
 
     def __del__(self) -> None:
         self.release()
 
     def release(self) -> None:
-        with self._lock:
-            cluster, self._cluster = self._cluster, None
-        if cluster is not None:
-            cluster.released(self)
+        # One operation that only one caller can win; in a finalizer or a forked child no lock may be waited for.
+        try:
+            cluster = self._cluster.pop()
+        except IndexError:
+            return
+        cluster.released(self)
 
 
 class Cluster:

@@ -101,7 +101,9 @@ class HostMonitor(Actor):
 
     def handle(self, message: object) -> None:
         match message:
-            case FlowsEnded():
+            case FlowsEnded(error):
+                if error is not None:
+                    raise error
                 self._take()
             case LookAtCalls(turn, due):
                 if turn == self._turn:

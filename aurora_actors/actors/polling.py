@@ -33,13 +33,22 @@ STUCK_SECONDS = 0.25
 """A flow that computes for so long between two waits holds up the other probes of its host."""
 
 
+LONGEST_WAIT_SECONDS = 3600.0
+"""A wait for "never" is looked at again after this long: poll() takes no infinity."""
+
+
 class Late(TimeoutError):
     """A flow was not done at its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowsEnded:
-    """Told by the inbox to its actor: flows have come to their end, :meth:`Poller.ended` has them."""
+    """Told by the inbox to its actor: flows have come to their end, :meth:`Poller.ended` has them.
+
+    ``error``: watching itself failed, outside of what guards the actor's handlers.
+    """
+
+    error: Exception | None = None
 
 
 class _Wait:
@@ -89,6 +98,13 @@ class Poller:
         self._waker.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
 
+    def __del__(self) -> None:
+        # Its actor never ran, or belonged to the process that this one was forked from.
+        if hasattr(self, "_waker"):
+            self._selector.close()
+            self._woken.close()
+            self._waker.close()
+
     # The inbox that pykka sees.
 
     def put(self, envelope: Envelope[Any], /) -> None:
@@ -101,7 +117,10 @@ class Poller:
         while not self._messages:
             if self._ended:
                 return Envelope(FlowsEnded())
-            self._turn(None)
+            try:
+                self._turn(None)
+            except Exception as error:  # noqa: BLE001 - the actor's guard gets it
+                return Envelope(FlowsEnded(error))
         return self._messages.popleft()
 
     def empty(self) -> bool:
@@ -200,8 +219,8 @@ class Poller:
     def _turn(self, timeout: float | None) -> None:
         waits = [task._wait for task in self._tasks if task._wait is not None]
         soonest = min((min(task.until, task._wait.until) for task in self._tasks if task._wait is not None), default=None)
-        if soonest is not None and soonest != float("inf"):
-            left = max(0.0, soonest - monotonic())
+        if soonest is not None:
+            left = min(max(0.0, soonest - monotonic()), LONGEST_WAIT_SECONDS)
             timeout = left if timeout is None else min(timeout, left)
         if any(wait.future is not None and wait.future.done() for wait in waits):
             timeout = 0.0

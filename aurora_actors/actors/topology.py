@@ -125,6 +125,9 @@ class TopologyActor(Actor):
                 self._store(*search.due(self._watch, self._watch.hosts))
             case LookNow(turn):
                 if turn == self._turn:
+                    for host in self._watched_hosts():
+                        if host.id not in self._monitors:
+                            self._watch_host(host)
                     self._store(*search.looked(self._watch))
                     self._again(self._refresh)
             case Retire(turn):
@@ -151,7 +154,9 @@ class TopologyActor(Actor):
         self._store(*search.missed(self._watch, host.id, now, had_session=fact.had_session))
 
     def _watch_host(self, host: Host) -> None:
-        tell(self._monitor_of(host), WatchCalls())
+        monitor = self._monitor_of(host)
+        if monitor is not None:
+            tell(monitor, WatchCalls())
 
     def _silent(self, fact: HostSilent, now: float) -> None:
         """A verdict fell: published first, so that whoever is told finds it. If the host wrote, another is looked for."""
@@ -221,15 +226,20 @@ class TopologyActor(Actor):
             delay = probe.delay * random.uniform(1 - JITTER, 1 + JITTER)
             self._timer.tell_after(delay, self.actor_ref, ProbeDue(host.id, self._watch.since or 0.0))
             return
-        if not tell(self._monitor_of(host), ProbeHost(probe)):
-            # It crashed too often and stopped: a new one is started, not before the next look.
-            del self._monitors[host.id]
-            tell(self.actor_ref, HostUnreachable(probe, self._timer.now(), "its monitor had stopped"))
+        monitor = self._monitor_of(host)
+        if monitor is None or not tell(monitor, ProbeHost(probe)):
+            # It crashed too often and stopped, or never started: a new one is started, not before the next look.
+            self._monitors.pop(host.id, None)
+            tell(self.actor_ref, HostUnreachable(probe, self._timer.now(), "its monitor does not run"))
 
-    def _monitor_of(self, host: Host) -> Ref:
+    def _monitor_of(self, host: Host) -> Ref | None:
+        """The monitor of *host*, started if need be; None where this process has no descriptor or thread left for one."""
         monitor = self._monitors.get(host.id)
         if monitor is None:
-            monitor = self._monitors[host.id] = self._monitor(host, self.actor_ref)
+            try:
+                monitor = self._monitors[host.id] = self._monitor(host, self.actor_ref)
+            except (OSError, RuntimeError) as error:
+                log.warning("%s cannot be watched: %s", host, error)
         return monitor
 
     def _again(self, seconds: float) -> None:

@@ -160,7 +160,7 @@ class PsycopgDriver:
         return not _KEEPING_ALIVE.isdisjoint((*_service(parameters), *parameters))
 
     def busy_since(self, wire: Wire) -> float:
-        since: float = wire._aa_busy_since
+        since: float = getattr(wire, "_aa_busy_since", 0.0)
         return since
 
     async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:

@@ -93,9 +93,9 @@ async def _block(conn: Any, enter: Callable[[], AbstractAsyncContextManager[Any]
         async with enter() as entered:
             yield entered
         return
-    if link.is_due:
+    if link.is_due or link.has_news(conn):
         async with conn.lock:
-            link.exchange(conn)
+            await link.before_block(conn)
     link.enter(conn)
     try:
         async with enter() as entered:
@@ -109,8 +109,7 @@ async def _block(conn: Any, enter: Callable[[], AbstractAsyncContextManager[Any]
 @asynccontextmanager
 async def _block_nolock(conn: Any, enter: Callable[[], AbstractAsyncContextManager[Any]]) -> AsyncIterator[Any]:
     link: Link = conn._aa_link
-    if link.is_due:
-        link.exchange(conn)
+    await link.before_block(conn)
     link.enter(conn)
     try:
         async with enter() as entered:

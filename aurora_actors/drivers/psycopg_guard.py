@@ -178,9 +178,9 @@ def _block(conn: Any, enter: Callable[[], AbstractContextManager[Any]]) -> Itera
         with enter() as entered:
             yield entered
         return
-    if link.is_due:
+    if link.is_due or link.has_news(conn):
         with conn.lock:
-            link.exchange(conn)
+            run_blocking(link.before_block(conn))
     link.enter(conn)
     try:
         with enter() as entered:
@@ -195,8 +195,7 @@ def _block(conn: Any, enter: Callable[[], AbstractContextManager[Any]]) -> Itera
 def _block_nolock(conn: Any, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
     """The same where the driver holds its lock already."""
     link: Link = conn._aa_link
-    if link.is_due:
-        link.exchange(conn)
+    run_blocking(link.before_block(conn))
     link.enter(conn)
     try:
         with enter() as entered:

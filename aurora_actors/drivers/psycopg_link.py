@@ -83,7 +83,7 @@ class Link:
             self.exchange(conn)
         proxy = self.proxy
         if proxy is not None and conn._aa_cell.view is not self._seen:
-            await self._catch_up(conn, proxy, gen, starts)
+            await self._catch_up(conn, proxy, NAMES.get(gen.__name__, ""), gen, starts=starts)
         if self.moved:
             gen = self._rebound(conn, gen)
             if gen is None:
@@ -97,7 +97,14 @@ class Link:
 
         return await proxy.execution(innermost)(call)
 
-    async def _catch_up(self, conn: Any, proxy: Proxy, gen: Any, starts: bool) -> None:
+    async def before_block(self, conn: Any) -> None:
+        """A block is about to begin, under the driver's lock: on the right host, since it ends where it begins."""
+        if self.is_due:
+            self.exchange(conn)
+        if self.proxy is not None and self.has_news(conn):
+            await self._catch_up(conn, self.proxy, "begin", None, starts=True)
+
+    async def _catch_up(self, conn: Any, proxy: Proxy, name: str, gen: Any, *, starts: bool) -> None:
         """The published view has changed: go elsewhere before the statement, if need be and nothing is open here."""
         view = conn._aa_cell.view
         if os.getpid() != proxy.pid or not proxy.recoverable or self.lost_for_good:
@@ -107,7 +114,7 @@ class Link:
             if not at_rest:
                 return
             clean = self.clean
-            operation = Operation(NAMES.get(gen.__name__, ""), statement_to_come(gen), sent=False)
+            operation = Operation(name, statement_to_come(gen), sent=False)
             raised = await proxy.catch_up(operation)
             if raised is not None and not (clean and isinstance(raised, FailoverSuccessError)):
                 self.outcome = raised
@@ -210,6 +217,10 @@ class Link:
         """A block was left; whether the session is to be exchanged now that nothing of it can reach the new one."""
         self.depth -= 1
         return self.is_due
+
+    def has_news(self, conn: Any) -> bool:
+        """Whether the published view has changed since it was last acted on."""
+        return self.depth == 0 and conn._aa_cell.view is not self._seen
 
     @property
     def is_due(self) -> bool:

@@ -29,6 +29,7 @@ _PREAMBLE = (
     " SET default_transaction_read_only = on; "
 )
 LOCAL_ERRORS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
+NETWORK_ERRORS = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 _GRAVEYARD: list[PGconn] = []
 """Sockets inherited over a fork: kept referenced, since closing one would say goodbye in the parent's name."""
 
@@ -79,14 +80,15 @@ class PsycopgProbe:
 
 async def _log_in(pgconn: PGconn, sockets: Sockets) -> None:
     if pgconn.status == pq.ConnStatus.BAD:
-        raise ProbeError(_message(pgconn), local=_is_local(pgconn))
+        # Nothing was sent; where the network did not say why, it was this machine (libpq may have no words for it).
+        raise ProbeError(_message(pgconn), local=not _tells(pgconn, NETWORK_ERRORS))
     while True:
         state = pgconn.connect_poll()
         if state == pq.PollingStatus.OK:
             return
         if state == pq.PollingStatus.FAILED:
             code = _login_code(pgconn)
-            raise ProbeError(_message(pgconn), answered=code is not None, sqlstate=code, local=_is_local(pgconn))
+            raise ProbeError(_message(pgconn), answered=code is not None, sqlstate=code, local=_tells(pgconn, LOCAL_ERRORS))
         if state == pq.PollingStatus.WRITING:
             await sockets.writable(pgconn.socket)
         else:
@@ -102,10 +104,10 @@ def _login_code(pgconn: PGconn) -> str | None:
     return "57P03" if starting else "28000"
 
 
-def _is_local(pgconn: PGconn) -> bool:
-    """Whether this machine could not even try; libpq tells it by the system's own words only."""
+def _tells(pgconn: PGconn, errors: tuple[int, ...]) -> bool:
+    """Whether one of *errors* is the reason; libpq tells it by the system's own words only."""
     message = _message(pgconn)
-    return any(os.strerror(number) in message for number in LOCAL_ERRORS)
+    return any(os.strerror(number) in message for number in errors)
 
 
 def _message(pgconn: PGconn) -> str:

@@ -19,7 +19,7 @@ from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
 from aurora_actors.model.hosts import Host
 
-__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "WaitsUntil"]
+__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "Sockets", "WaitsUntil"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,7 +91,7 @@ class Io(WaitsUntil, Protocol):
         ...
 
 
-class _Sockets:
+class Sockets:
     """The sockets of a face, with one deadline for all waits."""
 
     def __init__(self, face: WaitsUntil, until: float) -> None:
@@ -147,10 +147,10 @@ class Face:
             return await self._driver.open(access, place, timeout, guarded=guarded)
 
     async def query(self, wire: Wire, sql: str, until: float) -> Rows:
-        return await self._driver.query(wire, sql, _Sockets(self, until))
+        return await self._driver.query(wire, sql, Sockets(self, until))
 
     async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        await self._driver.restore(old, new, _Sockets(self, until))
+        await self._driver.restore(old, new, Sockets(self, until))
 
     async def close(self, wire: Wire) -> None:
         await self._driver.close(wire)

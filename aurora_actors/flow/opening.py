@@ -78,9 +78,10 @@ def _wanted(proxy: Proxy, endpoint: Endpoint) -> Role | None:
 
 async def _at_known(proxy: Proxy, control: Cluster, wanted: Role) -> Wire | None:
     """Straight to a host in that role, past a DNS that may lag; None: the endpoint has to be tried."""
-    topology = control.cell.view.topology
-    writer = topology.writer
-    hosts = (writer,) if wanted is Role.WRITER and writer is not None else topology.readers
+    view = control.cell.view
+    writer = view.topology.writer
+    hosts = (writer,) if wanted is Role.WRITER and writer is not None else view.topology.readers
+    hosts = tuple(host for host in hosts if host.id not in view.down)
     if not hosts:
         return None
     opened = proxy.io.now()
@@ -131,6 +132,10 @@ async def _introduced(
             raise errors.ConfigurationError(
                 f"wrapper_dialect={plan.dialect} does not fit {name}:{port}: {str(error).strip()}"
             ) from error
+        if isinstance(error, TimeoutError):
+            # An answer may still come: the application must not find it in place of its own.
+            proxy.io.discard(wire)
+            wire = await proxy.open(None, None, initial=True)
         # Never worse than the driver alone: the connection works, we only do not know its cluster.
         log.warning("%s:%s does not tell which cluster it belongs to: %s", name, port, str(error).strip())
         proxy.placed(wire, reached, at, None, None)

@@ -58,10 +58,9 @@ def explained(want: Want, topology: ClusterTopology, verdict: Verdict, settled: 
         return False
     if verdict.at > want.since:
         return True
-    if verdict.doubt <= want.opened:
-        return False
-    moved = want.lost is not None and not topology.writer.is_same(want.lost)
-    return moved or want.since - verdict.at < FRESH_SECONDS
+    if want.lost is not None and not topology.writer.is_same(want.lost) and verdict.at > want.opened:
+        return True
+    return verdict.doubt > want.opened and want.since - verdict.at < FRESH_SECONDS
 
 
 def answer(

@@ -233,6 +233,8 @@ class Proxy:
             return
         self._closed = True
         self.unwatch()
+        for signal in (signals.host_down, signals.writer_changed):
+            signal.disconnect(self._notice)
         lease, self._lease = self._lease, None
         for plugin in self.plugins:
             try:

@@ -21,6 +21,7 @@ from aurora_actors.lab import PostgresLab
 
 @pytest.fixture(autouse=True)
 def no_cluster_left() -> Iterator[None]:
+    system.stop(5.0)
     yield
     system.stop(5.0)
 
