@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from .account import Account
 from .aurora_sql import AURORA_EXTENSIONS, TOPOLOGY_FILE
@@ -85,7 +86,7 @@ class PostgresServer:
         """The data directory."""
         return self.directory / "data"
 
-    # Files: the Unix socket lies in the private directory of the host.
+    # Files: the Unix socket lies in the private directory of the host, which has the name of its id.
 
     def configure(self) -> None:
         """Write all configuration of a data directory that is new here."""
@@ -115,10 +116,14 @@ class PostgresServer:
     def _upstream_conninfo(self) -> str:
         if self.upstream is None:
             return ""
-        return (
-            f"host={self.upstream.address} port={self.upstream.port} user={REPLICATOR} "
-            f"password={self.replication_password} application_name={self.place.id} connect_timeout=2 sslmode=disable"
-        )
+        return make_conninfo(
+            "", host=str(self._sockets_of(self.upstream)), port=self.upstream.port, user=REPLICATOR,
+            password=self.replication_password, application_name=self.place.id, connect_timeout=2,
+        )  # fmt: skip
+
+    def _sockets_of(self, other: Place) -> Path:
+        """Where another host of the lab has its Unix socket: replication does not share the clients' network."""
+        return self.directory.parent / other.id
 
     def write_access(self) -> None:
         """Write who may log in; the lab's own sessions come over the private sockets and are never refused."""
@@ -126,7 +131,7 @@ class PostgresServer:
         self.account.write(
             self.data / "pg_hba.conf",
             f"local all {OWNER} trust\n"
-            f"host replication {REPLICATOR} 127.0.0.0/8 scram-sha-256\n"
+            f"local replication {REPLICATOR} scram-sha-256\n"
             f"host all all 127.0.0.0/8 {method}\n",
         )
 
@@ -145,7 +150,7 @@ class PostgresServer:
         command = [
             self.binaries.program("pg_basebackup"), "--pgdata", str(self.data), "--checkpoint=fast", "--no-sync",
             "--wal-method=stream", "--dbname",
-            f"host={source.address} port={source.port} user={REPLICATOR} sslmode=disable",
+            make_conninfo("", host=str(self._sockets_of(source)), port=source.port, user=REPLICATOR),
         ]  # fmt: skip
         with open(self.directory / "clone.log", "wb") as log:
             process = subprocess.Popen(
