@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .lines import Line
 from .names import DnsView, Place, Zone
 from .server import PostgresServer
 from .values import Flavour, Habit, HostStatus, LabError, LabEvent, OperationRecord, Replication, Role, State
@@ -48,6 +49,7 @@ class Host:
     """Epoch seconds of its last sign of life, once it is silent or dead."""
     session: str = field(default_factory=lambda: str(uuid.uuid4()))
     rejoin: threading.Thread | None = None
+    line: Line = field(default_factory=Line)
 
     @property
     def id(self) -> str:
@@ -209,6 +211,9 @@ class Cluster:
                 host.timeline,
                 self.replication,
                 host.server.refuses_logins,
+                len(host.line.cut),
+                host.line.late_ms,
+                host.line.loss_percent,
             )
             for host in self.hosts.values()
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import black_holes
+from . import black_holes, lines
 from .cluster import Cluster, Host, Journal
 from .rejoining import COPY_AFTER_SECONDS, operation_on, rejoin_now, rejoin_or_copy
 from .replication import adapt, wait_following
@@ -136,6 +136,7 @@ def _about_to_be_silent(cluster: Cluster, host_id: str, operation: str) -> Host:
     host = cluster.host(host_id)
     if not host.is_live:
         raise LabError(f"{operation}: {host.id} is {host.state}")
+    lines.end_pauses(host.line, cluster.directory, host.server)
     if host.role == "READER":
         _leave(cluster, host)
     return host
@@ -157,6 +158,9 @@ def _end_silence(cluster: Cluster, journal: Journal, host: Host, fact: str) -> N
     else:
         if host.state == "black-holed":
             black_holes.lift(cluster.directory, host.server)
+        if host.line.stopped:
+            # Their sessions are about to be woken with all others.
+            lines.mend(host.line, cluster.directory, host.server)
         host.server.thaw()
         host.state, host.seen = "available", None
         _resume(cluster, host)
@@ -212,7 +216,8 @@ def kill_session(cluster: Cluster, host_id: str, pid: int) -> bool:
 
 
 def lift_all(cluster: Cluster) -> None:
-    """Remove every packet filter."""
+    """Remove every packet filter, queue and pause; nobody is to hear of it any more."""
     for host in cluster.hosts.values():
         if host.state == "black-holed":
             black_holes.bury(cluster.directory, host.server)
+        lines.release(host.line, cluster.directory, host.server)

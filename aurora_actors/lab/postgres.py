@@ -23,6 +23,7 @@ from .addresses import choose_addresses
 from .binaries import DEFAULT_VERSION, find_binaries
 from .cluster import Cluster, Host, Options
 from .names import DnsView, Place, Zone, answer
+from .operations import Operations
 from .promoting import await_candidates, fail_over
 from .rejoining import settle
 from .server import PostgresServer
@@ -38,7 +39,7 @@ KEEPER_SECONDS = 15.0
 REJOIN_END_SECONDS = 10.0
 
 
-class PostgresLab:
+class PostgresLab(Operations):
     """A writer and readers on loopback addresses, with Aurora's names, SQL and faults.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`. Every public method may be called from any
@@ -250,7 +251,7 @@ class PostgresLab:
 
     @property
     def black_hole_kind(self) -> str:
-        """How :meth:`black_hole` works here: ``nft`` or ``socket-filter`` (docs/lab.md tells the difference)."""
+        """How :meth:`black_hole` and :meth:`cut_flow` work here: ``nft`` or ``socket-filter`` (docs/lab.md tells more)."""
         return faults.black_hole_kind()
 
     @property
@@ -336,10 +337,6 @@ class PostgresLab:
     def black_hole(self, host: str) -> OperationRecord:
         """Drop all packets from and to a host, of open connections and new ones."""
         return faults.black_hole(self.cluster, host)
-
-    def heal(self, host: str) -> OperationRecord:
-        """End :meth:`black_hole`; as :meth:`thaw` for a deposed writer."""
-        return faults.heal(self.cluster, host)
 
     def refuse_logins(self, host: str, on: bool = True) -> None:
         """Refuse new logins of applications with SQLSTATE 28000; open sessions live on."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from . import faults
+from . import faults, network
 from .cluster import Cluster, Host
 from .template import REPLICATOR, Login
 from .waiting import until
@@ -20,6 +20,8 @@ EMPTY_SECONDS = 30.0
 def heal_hosts(cluster: Cluster) -> None:
     """Bring every host back, the writer first: readers can only follow one that is there."""
     for host in sorted(cluster.hosts.values(), key=lambda host: host.role != "WRITER"):
+        if not host.line.is_sound:
+            network.heal(cluster, host.id)
         if host.state == "frozen":
             faults.thaw(cluster, host.id)
         elif host.state == "black-holed":

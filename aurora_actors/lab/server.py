@@ -232,19 +232,23 @@ class PostgresServer:
         process = self.process
         if process is not None:
             process.send_signal(signal.SIGINT)
+            # A process that was stopped on purpose would keep the server from ending.
+            self.thaw()
             until(lambda: process.poll() is not None, f"{self.place.id} has stopped", seconds=STOP_SECONDS,
                   stopping=threading.Event())  # fmt: skip
         self.process = None
 
     def freeze(self) -> None:
         """SIGSTOP every process of the server."""
-        if self.process is not None:
-            freeze_tree(self.process.pid)
+        process = self.process
+        if process is not None:
+            freeze_tree(process.pid)
 
     def thaw(self) -> None:
         """SIGCONT every process of the server."""
-        if self.process is not None:
-            thaw_tree(self.process.pid)
+        process = self.process
+        if process is not None:
+            thaw_tree(process.pid)
 
     def reload(self) -> None:
         """Make the server read its configuration again (SIGHUP); takes effect some milliseconds later."""
@@ -259,6 +263,13 @@ class PostgresServer:
 
     # Session
 
+    def session(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a session as superuser, over the private socket."""
+        return psycopg.connect(
+            host=str(self.directory), port=self.place.port, user=OWNER, dbname="postgres", autocommit=True,
+            application_name="aurora_lab", connect_timeout=5,
+        )  # fmt: skip
+
     def query(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a statement as superuser on the lab's own session. Thread-safe; never on a frozen server: it would wait.
 
@@ -266,10 +277,7 @@ class PostgresServer:
         """
         with self._session_lock:
             if self._session is None or self._session.closed:
-                self._session = psycopg.connect(
-                    host=str(self.directory), port=self.place.port, user=OWNER, dbname="postgres", autocommit=True,
-                    application_name="aurora_lab", connect_timeout=5,
-                )  # fmt: skip
+                self._session = self.session()
             cursor = self._session.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 

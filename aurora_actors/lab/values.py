@@ -20,6 +20,7 @@ __all__ = [
     "Replication",
     "Role",
     "ServerUnavailable",
+    "SlowKind",
     "State",
 ]
 
@@ -28,6 +29,7 @@ Habit = Literal["keep", "drop", "restart"]
 How = Literal["crash", "planned"]
 Replication = Literal["synchronous", "asynchronous", "none"]
 Role = Literal["WRITER", "READER"]
+SlowKind = Literal["packet-queue", "pauses"]
 State = Literal["starting", "available", "crashed", "frozen", "black-holed", "restarting", "rejoining", "stopped"]
 
 
@@ -45,7 +47,8 @@ class HostStatus:
 
     ``replication`` says what a commit of the present writer waits for: ``synchronous`` (at least one reader holds it),
     ``none`` (no healthy reader is left, so only the writer holds it) or ``asynchronous`` (asked for at the start:
-    a failover may lose acknowledged writes).
+    a failover may lose acknowledged writes). ``cut_flows``: how many connections to it are cut; ``late_ms``: by how many
+    milliseconds what it says is late; ``loss_percent``: how many of its packets are lost.
     """
 
     id: str
@@ -56,6 +59,9 @@ class HostStatus:
     timeline: int
     replication: Replication = "synchronous"
     refuses_logins: bool = False
+    cut_flows: int = 0
+    late_ms: float = 0.0
+    loss_percent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

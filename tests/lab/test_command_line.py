@@ -64,6 +64,7 @@ def test_a_round_trip(lab: CommandLine, tmp_path: Path) -> None:
     assert wrong.stderr == "aurora-actors lab: there is no host 'shop-9'; the hosts are shop-1, shop-2\n"
     assert lab("kill-session", "shop-2", "1").returncode == 1
     assert "refuses logins" in lab("refuse-logins", "shop-2").stdout
+    assert "available, refuses logins, 5 ms late" in lab("slow", "shop-2", "5").stdout
     assert "frozen" in lab("freeze", "shop-1").stdout
 
     assert lab("down").returncode == 0
