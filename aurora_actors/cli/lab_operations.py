@@ -45,3 +45,21 @@ def add_to(app: typer.Typer, do: Doing) -> None:
     ) -> None:
         """Lose so many of the packets between the host and its clients."""
         do(name, "drop_packets", host=host, percent=percent)
+
+    @command
+    def add_reader(
+        name: Name = "database",
+        id_: Annotated[str | None, typer.Option("--id", help="Default: the cluster's name and the next number.")] = None,
+    ) -> None:
+        """Add a reader."""
+        do(name, "add_reader", id=id_)
+
+    @command
+    def remove_reader(host: HostId, name: Name = "database") -> None:
+        """Delete a reader."""
+        do(name, "remove_reader", host=host)
+
+    @command
+    def rename(host: HostId, new_id: Annotated[str, typer.Argument(metavar="ID")], name: Name = "database") -> None:
+        """Give a host another id; it is restarted."""
+        do(name, "rename", host=host, new_id=new_id)

@@ -6,8 +6,8 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ class Host:
     session: str = field(default_factory=lambda: str(uuid.uuid4()))
     rejoin: threading.Thread | None = None
     line: Line = field(default_factory=Line)
+    added: bool = False
+    """It was not there at the start."""
+    born: str = ""
+    """The id it began with, once it has another."""
 
     @property
     def id(self) -> str:
@@ -102,6 +106,7 @@ class Cluster:
     zone: Zone
     directory: Path
     hosts: dict[str, Host]
+    """By id. Replaced, never changed: anyone may read it at any time."""
     stopping: threading.Event
     changed: Callable[[], None]
     """Called after each change of what the outside may know."""
@@ -110,6 +115,9 @@ class Cluster:
     views: tuple[DnsView, ...] = ()
     holders: tuple[str, ...] = ()
     """Readers of which at least one holds each acknowledged commit; none: only the writer holds all."""
+    former_ids: set[str] = field(default_factory=set)
+    spent: set[tuple[str, int]] = field(default_factory=set)
+    """Where hosts listened that are gone."""
     _told: list[dict[str, Any]] = field(default_factory=list)
     _events_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -124,6 +132,11 @@ class Cluster:
     def writer(self) -> Host:
         """The host that writes, or that wrote last where none was promoted since."""
         return next(host for host in self.hosts.values() if host.role == "WRITER")
+
+    def set_hosts(self, hosts: Iterable[Host]) -> None:
+        """Have these hosts from now on, in this order; names follow with the next :meth:`publish`."""
+        self.hosts = {host.id: host for host in hosts}
+        self.zone = replace(self.zone, places=tuple(host.place for host in self.hosts.values()))
 
     def live_readers(self) -> list[Host]:
         """Readers that run and answer."""
@@ -196,8 +209,9 @@ class Cluster:
             for host in self.hosts.values()
             if host.role == "READER" and not host.deposed and (host.is_live or host.is_silent)
         )
-        if not self.views or (self.views[-1].writer, self.views[-1].readers) != (writer, readers):
-            self.views = (*self.views[-KEPT_VIEWS:], DnsView(time.monotonic(), writer, readers))
+        view = DnsView(time.monotonic(), writer, readers, self.zone.places)
+        if not self.views or replace(self.views[-1], at=view.at) != view:
+            self.views = (*self.views[-KEPT_VIEWS:], view)
 
     def status(self) -> tuple[HostStatus, ...]:
         """Every host, in the order of their numbers."""

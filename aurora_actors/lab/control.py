@@ -27,8 +27,8 @@ ANSWER_SECONDS = 600.0
 """An operation may include a pause that its caller asked for."""
 
 ORDERS = (
-    "black_hole", "crash", "cut_flow", "drop_packets", "failover", "freeze", "heal", "kill_session", "refuse_logins",
-    "reset", "restart", "slow", "thaw", "wait_ready",
+    "add_reader", "black_hole", "crash", "cut_flow", "drop_packets", "failover", "freeze", "heal", "kill_session",
+    "refuse_logins", "remove_reader", "rename", "reset", "restart", "slow", "thaw", "wait_ready",
 )  # fmt: skip
 
 

@@ -13,10 +13,13 @@ from .values import LabError, OperationRecord, State
 __all__ = [
     "black_hole",
     "black_hole_kind",
+    "bring_up",
     "crash",
     "freeze",
     "heal",
+    "kill",
     "kill_session",
+    "leave",
     "lift_all",
     "refuse_logins",
     "restart",
@@ -35,22 +38,23 @@ def _crash(cluster: Cluster, journal: Journal, host: Host) -> None:
     if not host.server.is_running:
         return
     if host.role == "READER":
-        _leave(cluster, host)
+        leave(cluster, host)
     journal.note("killed", host.id)
-    _kill(cluster, host)
+    kill(cluster, host)
     host.state = "crashed"
     host.seen = host.seen or time.time()
     cluster.publish()
 
 
-def _kill(cluster: Cluster, host: Host) -> None:
+def kill(cluster: Cluster, host: Host) -> None:
+    """SIGKILL a host, in its hole if it is in one."""
     if host.state == "black-holed":
         black_holes.bury(cluster.directory, host.server)
     else:
         host.server.kill()
 
 
-def _leave(cluster: Cluster, host: Host) -> None:
+def leave(cluster: Cluster, host: Host) -> None:
     """Let no commit wait for a reader that is about to be silent or dead."""
     writer = cluster.writer
     if host.is_live and writer.is_live:
@@ -66,11 +70,12 @@ def restart(cluster: Cluster, host_id: str, down_seconds: float) -> OperationRec
     with operation_on(cluster, "restart", host_id) as journal:
         _crash(cluster, journal, host)
         cluster.pause(down_seconds)
-        _start(cluster, journal, host)
+        bring_up(cluster, journal, host)
         return journal.record()
 
 
-def _start(cluster: Cluster, journal: Journal, host: Host) -> None:
+def bring_up(cluster: Cluster, journal: Journal, host: Host) -> None:
+    """Start a stopped host: a writer as the writer, a deposed writer and a reader as a reader."""
     if host.deposed:
         rejoin_now(cluster, host, clone=True)
     elif host.role == "READER":
@@ -138,7 +143,7 @@ def _about_to_be_silent(cluster: Cluster, host_id: str, operation: str) -> Host:
         raise LabError(f"{operation}: {host.id} is {host.state}")
     lines.end_pauses(host.line, cluster.directory, host.server)
     if host.role == "READER":
-        _leave(cluster, host)
+        leave(cluster, host)
     return host
 
 
@@ -152,7 +157,7 @@ def _end_silence(cluster: Cluster, journal: Journal, host: Host, fact: str) -> N
     if host.deposed:
         # It must not send one more packet as a writer: it dies in its silence and comes back as a reader.
         journal.note("killed", host.id)
-        _kill(cluster, host)
+        kill(cluster, host)
         host.state = "crashed"
         rejoin_now(cluster, host, clone=True)
     else:

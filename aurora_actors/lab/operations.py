@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import lines, network
+from . import lines, members, network
 from .cluster import Cluster
 from .values import OperationRecord, SlowKind
 
@@ -48,3 +48,20 @@ class Operations:
         As :meth:`PostgresLab.thaw` for a deposed writer. What a cut connection had sent arrives now.
         """
         return network.heal(self.cluster, host)
+
+    # Members
+
+    def add_reader(self, id: str | None = None) -> OperationRecord:  # noqa: A002 - RDS calls it so
+        """Add a reader; it is in topology, names and status when this returns. The record's ``host`` is its id.
+
+        Without an *id* it is the cluster's name and the next number that no host ever had.
+        """
+        return members.add_reader(self.cluster, id)
+
+    def remove_reader(self, host: str) -> OperationRecord:
+        """Delete a reader: its sessions get 57P01, its name leads nowhere."""
+        return members.remove_reader(self.cluster, host)
+
+    def rename(self, host: str, new_id: str) -> OperationRecord:
+        """Give a host another id: it is restarted, and its old name leads nowhere (USER_RenameInstance, RDS user guide)."""
+        return members.rename(self.cluster, host, new_id)

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from psycopg.conninfo import make_conninfo
 
-from . import faults, reaping, repair
+from . import faults, members, reaping, repair
 from .account import server_account
 from .addresses import choose_addresses
 from .binaries import DEFAULT_VERSION, find_binaries
@@ -237,7 +237,7 @@ class PostgresLab(Operations):
     @property
     def hosts(self) -> tuple[str, ...]:
         """Ids of all hosts."""
-        return self._ids
+        return self._ids if self._cluster is None else tuple(self._cluster.hosts)
 
     @property
     def replication(self) -> Replication:
@@ -358,6 +358,8 @@ class PostgresLab(Operations):
                 self.refuse_logins(host.id, False)
         repair.heal_hosts(cluster)
         self.wait_ready(seconds)
+        members.restore(cluster, self._ids)
+        self.wait_ready(seconds)
         if cluster.writer.id != self._ids[0]:
             self.failover(self._ids[0], "planned")
             self.wait_ready(seconds)
@@ -366,9 +368,8 @@ class PostgresLab(Operations):
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until every host runs and answers, and the readers hold what is acknowledged."""
         cluster = self.cluster
-        readers = len(self._ids) - 1
         until(
-            lambda: len(cluster.live_readers()) == readers and cluster.writer.is_live
-            and (self._options.asynchronous or len(cluster.holders) == readers),
+            lambda: all(host.is_live for host in cluster.hosts.values())
+            and (self._options.asynchronous or len(cluster.holders) == len(cluster.hosts) - 1),
             "every host is available", seconds=seconds, stopping=cluster.stopping,
         )  # fmt: skip

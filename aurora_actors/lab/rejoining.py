@@ -47,11 +47,11 @@ def settle(host: Host) -> None:
 @contextlib.contextmanager
 def operation_on(cluster: Cluster, name: str, host_id: str) -> Iterator[Journal]:
     """Do an operation on a host that is not on its way back; waits for one that is, without holding the lock."""
-    host = cluster.host(host_id)
     while True:
+        host = cluster.host(host_id)
         settle(host)
         with cluster.operation(name, host_id) as journal:
-            if host.state != "rejoining":
+            if host.state != "rejoining" and cluster.hosts.get(host_id) is host:
                 yield journal
                 return
 

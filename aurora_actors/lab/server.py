@@ -37,7 +37,7 @@ STATUS_LINE = 7
 SETTINGS = """\
 max_connections = 400
 superuser_reserved_connections = 10
-max_wal_senders = 16
+max_wal_senders = 24
 max_replication_slots = 4
 wal_level = replica
 wal_keep_size = 64MB
@@ -80,6 +80,19 @@ class PostgresServer:
     refuses_logins: bool = False
     _session: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
     _session_lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def sibling(self, place: Place) -> PostgresServer:
+        """A server of the same kind for another host of the lab, with a directory of its own and no data yet."""
+        directory = self.account.directory(self.directory.parent / place.id)
+        return PostgresServer(
+            place, directory, self.binaries, self.account, self.flavour, self.replication_password, self.stopping
+        )
+
+    def move(self, place: Place) -> None:
+        """Be another host: the stopped server's directory takes the name of its id."""
+        self.directory = self.directory.rename(self.directory.parent / place.id)
+        self.place = place
+        self.write_settings()
 
     @property
     def data(self) -> Path:

@@ -66,6 +66,11 @@ def test_a_round_trip(lab: CommandLine, tmp_path: Path) -> None:
     assert "refuses logins" in lab("refuse-logins", "shop-2").stdout
     assert "available, refuses logins, 5 ms late" in lab("slow", "shop-2", "5").stdout
     assert "frozen" in lab("freeze", "shop-1").stdout
+    assert "added" in lab("add-reader").stdout
+    assert "shop-9" in lab("rename", "shop-3", "shop-9").stdout
+    assert resolve(WRITER.replace("shop.cluster-", "shop-9."), 5432)
+    assert "removed" in lab("remove-reader", "shop-9").stdout
+    assert "shop-9" not in lab("status").stdout
 
     assert lab("down").returncode == 0
     assert not state.exists()
