@@ -169,6 +169,7 @@ def _condition(host: HostStatus) -> str:
         f"{host.cut_flows} flows cut": host.cut_flows,
         f"{host.late_ms:g} ms late": host.late_ms,
         f"loses {host.loss_percent:g} %": host.loss_percent,
+        "claims to write": host.claims_to_write,
     }
     return ", ".join([host.state, *(text for text, holds in more.items() if holds)])
 

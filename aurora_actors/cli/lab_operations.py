@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 
@@ -63,3 +63,36 @@ def add_to(app: typer.Typer, do: Doing) -> None:
     def rename(host: HostId, new_id: Annotated[str, typer.Argument(metavar="ID")], name: Name = "database") -> None:
         """Give a host another id; it is restarted."""
         do(name, "rename", host=host, new_id=new_id)
+
+    @command
+    def drop_sessions(
+        name: Name = "database",
+        refuse_seconds: Annotated[float, typer.Option(min=0, help="Refuse logins for so long.")] = 0.0,
+    ) -> None:
+        """End all sessions on all hosts (57P01); every host stays up."""
+        do(name, "drop_sessions", refuse_seconds=refuse_seconds)
+
+    @command
+    def claim_writer(
+        host: HostId,
+        name: Name = "database",
+        on: Annotated[bool, typer.Option("--on/--off")] = True,
+        updated_seconds_ago: Annotated[float, typer.Option(help="How old its report is.")] = 0.0,
+    ) -> None:
+        """Let a reader tell that it writes, beside the real writer, or the truth again (--off)."""
+        do(name, "claim_writer", host=host, on=on, updated_seconds_ago=updated_seconds_ago)
+
+    @command
+    def claim_nobody(name: Name = "database", on: Annotated[bool, typer.Option("--on/--off")] = True) -> None:
+        """Let no host tell who writes, or all of them again (--off)."""
+        do(name, "claim_nobody", on=on)
+
+    @command
+    def resurrect(
+        host: HostId,
+        name: Name = "database",
+        seconds: Annotated[float | None, typer.Option(min=0, help="Default: until 'restart' or 'reset'.")] = None,
+        commits: Annotated[Literal["hang", "refuse"], typer.Option(help="It acknowledges none in any case.")] = "hang",
+    ) -> None:
+        """Let a former writer come back as it was, beside the present one."""
+        do(name, "resurrect", host=host, seconds=seconds, commits=commits)

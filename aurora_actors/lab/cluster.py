@@ -16,7 +16,7 @@ from .names import DnsView, Place, Zone
 from .server import PostgresServer
 from .values import Flavour, Habit, HostStatus, LabError, LabEvent, OperationRecord, Replication, Role, State
 
-__all__ = ["Cluster", "Host", "Journal", "Options"]
+__all__ = ["Claim", "Cluster", "Host", "Journal", "Options"]
 
 KEPT_EVENTS = 10_000
 KEPT_VIEWS = 64
@@ -33,6 +33,13 @@ class Options:
     restart_seconds: float
     stale_topology_seconds: float
     own_report_time: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A host tells that it writes, and that it reported so many seconds ago; none: no other time than without."""
+
+    updated_seconds_ago: float | None
 
 
 @dataclass(slots=True)
@@ -52,6 +59,7 @@ class Host:
     line: Line = field(default_factory=Line)
     added: bool = False
     """It was not there at the start."""
+    claim: Claim | None = None
     born: str = ""
     """The id it began with, once it has another."""
 
@@ -115,6 +123,8 @@ class Cluster:
     views: tuple[DnsView, ...] = ()
     holders: tuple[str, ...] = ()
     """Readers of which at least one holds each acknowledged commit; none: only the writer holds all."""
+    nobody_writes: bool = False
+    """No host tells who writes."""
     former_ids: set[str] = field(default_factory=set)
     spent: set[tuple[str, int]] = field(default_factory=set)
     """Where hosts listened that are gone."""
@@ -181,12 +191,21 @@ class Cluster:
             if stale_for > 0 and host.role == "READER" and self._told:
                 old = [{**row, "until": now + stale_for, "seen": row["seen"] or now} for row in self._told]
                 new = [{**row, "since": now + stale_for} for row in rows]
-                host.server.write_topology([*old, *new])
+                host.server.write_topology(self._told_by(host, [*old, *new]))
             else:
-                host.server.write_topology(rows)
+                host.server.write_topology(self._told_by(host, rows))
         self._told = rows
         self._publish_names()
         self.changed()
+
+    def _told_by(self, host: Host, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a host says where that is not the truth."""
+        if self.nobody_writes:
+            return [{**row, "hidden": True} for row in rows]
+        if host.claim is None:
+            return rows
+        lie = {"claims": True, "ago": host.claim.updated_seconds_ago}
+        return [{**row, **lie} if row["id"] == host.id else row for row in rows]
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
@@ -228,6 +247,7 @@ class Cluster:
                 len(host.line.cut),
                 host.line.late_ms,
                 host.line.loss_percent,
+                host.claim is not None or host.state == "resurrected",
             )
             for host in self.hosts.values()
         )

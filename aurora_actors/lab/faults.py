@@ -198,10 +198,7 @@ def _follows(cluster: Cluster, host: Host) -> bool:
 
 def refuse_logins(cluster: Cluster, host_id: str, on: bool) -> None:
     """See :meth:`PostgresLab.refuse_logins`."""
-    server = cluster.host(host_id).server
-    server.refuses_logins = on
-    server.write_access()
-    server.reload()
+    cluster.host(host_id).server.refuse_logins(on)
     cluster.remember_now("logins_refused" if on else "logins_accepted", host_id)
     cluster.changed()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import lines, members, network
+from . import claims, dropping, lines, members, network, resurrecting
 from .cluster import Cluster
-from .values import OperationRecord, SlowKind
+from .values import Commits, OperationRecord, SlowKind
 
 __all__ = ["Operations"]
 
@@ -65,3 +65,45 @@ class Operations:
     def rename(self, host: str, new_id: str) -> OperationRecord:
         """Give a host another id: it is restarted, and its old name leads nowhere (USER_RenameInstance, RDS user guide)."""
         return members.rename(self.cluster, host, new_id)
+
+    # Sessions
+
+    def drop_sessions(self, *, refuse_seconds: float = 0.0) -> OperationRecord:
+        """End all sessions of applications on all hosts with 57P01; every host stays up.
+
+        With *refuse_seconds* new logins are refused (28000) from before the first session ends until so long after the
+        last; returns when they are accepted again.
+        """
+        return dropping.drop_sessions(self.cluster, refuse_seconds)
+
+    # Claims
+
+    def claim_writer(self, host: str, on: bool = True, *, updated_seconds_ago: float | None = 0.0) -> OperationRecord:
+        """Let a reader's topology name the reader itself as the writer, beside the real one; its role stays what it is.
+
+        *updated_seconds_ago* is the age of its own report (negative: of the future); the real writer's is of this moment.
+        None: as without the claim, which is no time at all under ``own_report_time=False``. A promotion ends it.
+        """
+        return claims.claim_writer(self.cluster, host, on, updated_seconds_ago)
+
+    def claim_nobody(self, on: bool = True) -> OperationRecord:
+        """Let no host's topology name a writer, as happens in the midst of a failover."""
+        return claims.claim_nobody(self.cluster, on)
+
+    def resurrect(
+        self,
+        host: str,
+        seconds: float | None = None,
+        *,
+        commits: Commits = "hang",
+        updated_seconds_ago: float | None = None,
+    ) -> OperationRecord:
+        """Let a former writer that is down or silent come back as it was: two hosts are out of recovery then.
+
+        It has the data, the timeline and the topology it had, and takes sessions, but acknowledges nothing: commits
+        ``hang`` for want of a reader, or writes are ``refuse``d (25006). (PostgreSQL lets a client that cancels such a
+        commit go on, with a warning.) Its own report is of the time of its death, or so many seconds old as
+        *updated_seconds_ago* says. After *seconds* it is killed and comes back as a reader; without, at :meth:`restart`
+        or :meth:`reset`.
+        """
+        return resurrecting.resurrect(self.cluster, host, seconds, commits, updated_seconds_ago)

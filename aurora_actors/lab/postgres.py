@@ -327,7 +327,7 @@ class PostgresLab(Operations):
         return faults.restart(self.cluster, host, down_seconds)
 
     def freeze(self, host: str) -> OperationRecord:
-        """SIGSTOP all processes of a host: its sockets stay open, nobody answers."""
+        """SIGSTOP all processes of a host: its sockets stay open, the kernel accepts more, nobody answers."""
         return faults.freeze(self.cluster, host)
 
     def thaw(self, host: str) -> OperationRecord:

@@ -28,6 +28,8 @@ __all__ = ["PostgresServer"]
 START_SECONDS = 60.0
 """A start takes 0.1 s; a machine that swaps, or a standby with much to replay, takes longer."""
 STOP_SECONDS = 30.0
+ACCESS_SECONDS = 10.0
+"""A server reads its files within milliseconds of the signal."""
 CLONE_SECONDS = 300.0
 STATUS_LINE = 7
 """Line of postmaster.pid (from 0) in which a server says whether it accepts sessions."""
@@ -78,6 +80,8 @@ class PostgresServer:
     upstream: Place | None = None
     synchronous: tuple[str, ...] = ()
     refuses_logins: bool = False
+    _has_files: bool = False
+    _access_lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _session: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
     _session_lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -105,7 +109,9 @@ class PostgresServer:
         """Write all configuration of a data directory that is new here."""
         self.account.write(self.data / "postgresql.conf", SETTINGS)
         self.account.write(self.data / "pg_ident.conf", "")
-        self.write_access()
+        with self._access_lock:
+            self._has_files = True
+            self._write_access()
         self.write_settings()
 
     def write_settings(self) -> None:
@@ -138,15 +144,40 @@ class PostgresServer:
         """Where another host of the lab has its Unix socket: replication does not share the clients' network."""
         return self.directory.parent / other.id
 
-    def write_access(self) -> None:
+    def _write_access(self) -> None:
         """Write who may log in; the lab's own sessions come over the private sockets and are never refused."""
         method = "reject" if self.refuses_logins else "scram-sha-256"
         self.account.write(
             self.data / "pg_hba.conf",
             f"local all {OWNER} trust\n"
             f"local replication {REPLICATOR} scram-sha-256\n"
+            f"local all {REPLICATOR} {method}\n"
             f"host all all 127.0.0.0/8 {method}\n",
         )
+
+    def refuse_logins(self, on: bool) -> None:
+        """Refuse new logins of applications from some milliseconds later on, or accept them. Thread-safe."""
+        with self._access_lock:
+            self.refuses_logins = on
+            # While its data are copied anew, the file would stand in the way; the copy gets it in the end.
+            if self._has_files:
+                self._write_access()
+        self.reload()
+
+    def wait_refusal(self) -> None:
+        """Wait until the running server refuses or accepts logins as it was told; asked over the private socket."""
+        until(lambda: self._refuses() == self.refuses_logins, f"{self.place.id} has read who may log in",
+              seconds=ACCESS_SECONDS, stopping=self.stopping)  # fmt: skip
+
+    def _refuses(self) -> bool:
+        try:
+            psycopg.connect(
+                host=str(self.directory), port=self.place.port, user=REPLICATOR, dbname="postgres",
+                password=self.replication_password, connect_timeout=5,
+            ).close()  # fmt: skip
+        except psycopg.OperationalError as error:
+            return "pg_hba.conf rejects connection" in str(error)
+        return False
 
     def write_topology(self, rows: Sequence[dict[str, Any]]) -> None:
         """Replace what Aurora's functions on this host say of the cluster."""
@@ -185,6 +216,8 @@ class PostgresServer:
 
     def remove_data(self) -> None:
         """Remove the stopped server's data."""
+        with self._access_lock:
+            self._has_files = False
         forget_shared_memory(self.data)
         if self.data.exists():
             subprocess.run(["rm", "-rf", str(self.data)], check=True)  # noqa: S607 - the system's own rm

@@ -65,6 +65,11 @@ def test_a_round_trip(lab: CommandLine, tmp_path: Path) -> None:
     assert lab("kill-session", "shop-2", "1").returncode == 1
     assert "refuses logins" in lab("refuse-logins", "shop-2").stdout
     assert "available, refuses logins, 5 ms late" in lab("slow", "shop-2", "5").stdout
+    assert "sessions_dropped" in lab("drop-sessions").stdout
+    assert "claims to write" in lab("claim-writer", "shop-1", "--updated-seconds-ago", "5").stdout
+    assert "claims to write" not in lab("claim-writer", "shop-1", "--off").stdout
+    assert "writer_hidden" in lab("claim-nobody").stdout
+    assert "is no former writer" in lab("resurrect", "shop-1").stderr
     assert "frozen" in lab("freeze", "shop-1").stdout
     assert "added" in lab("add-reader").stdout
     assert "shop-9" in lab("rename", "shop-3", "shop-9").stdout
