@@ -56,7 +56,8 @@ def up(
         Literal["keep", "drop", "restart"], typer.Option(help="What a promotion does to the promoted host's sessions.")
     ] = "keep",
     flavour: Annotated[
-        Literal["aurora", "plain"], typer.Option(help="plain: community PostgreSQL without Aurora's functions.")
+        Literal["aurora", "multi-az", "plain"],
+        typer.Option(help="multi-az: an RDS Multi-AZ DB cluster; plain: community PostgreSQL."),
     ] = "aurora",
     restart_seconds: Annotated[float, typer.Option(min=0, help="How long the habit 'restart' takes.")] = 2.0,
     stale_topology_seconds: Annotated[

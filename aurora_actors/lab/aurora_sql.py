@@ -8,7 +8,7 @@ data directory, which the lab replaces in one step whenever the cluster changes.
 
 from __future__ import annotations
 
-__all__ = ["AURORA_EXTENSIONS", "AURORA_SQL", "LAB_SQL", "TOPOLOGY_FILE"]
+__all__ = ["AURORA_EXTENSIONS", "AURORA_SQL", "LAB_SQL", "SETTINGS_SQL", "TOPOLOGY_FILE"]
 
 TOPOLOGY_FILE = "aurora_topology.json"
 
@@ -57,7 +57,9 @@ BEGIN
         WHERE writes AND session.application_name = host.id LIMIT 1) lag ON true
     WHERE coalesce(host.since <= clock, true) AND coalesce(clock < host.until, true);
 END $$;
+"""
 
+SETTINGS_SQL = """
 CREATE OR REPLACE VIEW pg_catalog.pg_settings AS
 SELECT * FROM pg_catalog.pg_show_all_settings()
 UNION ALL

@@ -211,6 +211,9 @@ class Cluster:
         return [
             {
                 "id": host.id,
+                "resource": host.server.resource_id,
+                "endpoint": self.zone.instance_endpoint(host.id),
+                "port": host.place.port,
                 "session": host.session,
                 "writer": host.role == "WRITER",
                 "own_time": self.options.own_report_time,

@@ -17,6 +17,10 @@ class Operations:
         """The lab's inner state; :class:`LabError` when it is not running."""
         raise NotImplementedError
 
+    def resource_id(self, host: str) -> str:
+        """The id by which the functions of the flavour ``multi-az`` know a host, such as ``db-ABCDEF…``."""
+        return self.cluster.host(host).server.resource_id
+
     # Packets
 
     @property

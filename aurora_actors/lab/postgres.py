@@ -53,9 +53,9 @@ class PostgresLab(Operations):
     ``habit``: what a promotion does to the promoted host's sessions: ``keep``, ``drop`` (57P01) or ``restart`` (the
     host is down for ``restart_seconds``). ``stale_topology_seconds``: how long readers go on telling the old topology.
     ``dns_lag_seconds``: how long names go on leading where they led. ``asynchronous``: commits wait for no reader, so
-    a failover may lose what was acknowledged; :meth:`status` says so. ``flavour="plain"``: community PostgreSQL, with
-    the same operations. ``own_report_time=False``: as Aurora PostgreSQL does since 13.9, a host gives no
-    ``last_update_timestamp`` for itself.
+    a failover may lose what was acknowledged; :meth:`status` says so. ``flavour``: ``aurora``; ``multi-az``, an RDS
+    Multi-AZ DB cluster; ``plain``, community PostgreSQL; all with the same operations. ``own_report_time=False``: as
+    Aurora PostgreSQL does since 13.9, a host gives no ``last_update_timestamp`` for itself.
 
     ``directory``: where the lab's own directory is made (default: ``/dev/shm`` if it has room, else the system's
     temporary directory).
@@ -91,8 +91,8 @@ class PostgresLab(Operations):
             raise LabError(f"a lab needs at least one host, not {hosts}")
         if habit not in {"keep", "drop", "restart"}:
             raise LabError(f"habit is 'keep', 'drop' or 'restart', not {habit!r}")
-        if flavour not in {"aurora", "plain"}:
-            raise LabError(f"flavour is 'aurora' or 'plain', not {flavour!r}")
+        if flavour not in {"aurora", "multi-az", "plain"}:
+            raise LabError(f"flavour is 'aurora', 'multi-az' or 'plain', not {flavour!r}")
         self.login = Login(user, password, database)
         self._options = Options(
             habit, flavour, asynchronous, restart_seconds, stale_topology_seconds, own_report_time

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import signal
 import subprocess
 import threading
@@ -15,8 +17,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from .account import Account
-from .aurora_sql import AURORA_EXTENSIONS, TOPOLOGY_FILE
+from .aurora_sql import TOPOLOGY_FILE
 from .binaries import Binaries
+from .flavours import EXTENSIONS
 from .names import Place
 from .reaping import forget_shared_memory, freeze_tree, kill_tree, thaw_tree
 from .template import OWNER, REPLICATOR
@@ -76,6 +79,8 @@ class PostgresServer:
     flavour: Flavour
     replication_password: str
     stopping: threading.Event
+    resource_id: str = field(default_factory=lambda: "db-" + base64.b32encode(secrets.token_bytes(20))[:26].decode())
+    """As RDS gives one to each instance, for life: its name may change."""
     process: subprocess.Popen[bytes] | None = None
     upstream: Place | None = None
     synchronous: tuple[str, ...] = ()
@@ -126,9 +131,10 @@ class PostgresServer:
         }
         if self.binaries.major >= 18:
             lines["io_method"] = "sync"
-        if self.flavour == "aurora":
+        if self.flavour in EXTENSIONS:
             lines["aurora_lab.identifier"] = self.place.id
-            lines["rds.extensions"] = AURORA_EXTENSIONS
+            lines["aurora_lab.resource_id"] = self.resource_id
+            lines["rds.extensions"] = EXTENSIONS[self.flavour]
         text = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in lines.items())
         self.account.write(self.data / "lab.conf", text)
 
@@ -180,8 +186,8 @@ class PostgresServer:
         return False
 
     def write_topology(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Replace what Aurora's functions on this host say of the cluster."""
-        if self.flavour == "aurora" and self.data.is_dir():
+        """Replace what the functions of the flavour say of the cluster on this host."""
+        if self.flavour != "plain" and self.data.is_dir():
             self.account.write(self.data / TOPOLOGY_FILE, json.dumps(list(rows)))
 
     def become_standby(self) -> None:

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Commits = Literal["hang", "refuse"]
-Flavour = Literal["aurora", "plain"]
+Flavour = Literal["aurora", "multi-az", "plain"]
 Habit = Literal["keep", "drop", "restart"]
 How = Literal["crash", "planned"]
 Replication = Literal["synchronous", "asynchronous", "none"]
