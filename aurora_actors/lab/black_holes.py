@@ -47,7 +47,7 @@ def kind() -> str:
 def dig(directory: Path, server: PostgresServer) -> None:
     """Let all packets of the server vanish."""
     if _by_packet_filter(server):
-        packet_filter.change(directory, f"add element {{table}} holes {{{{ {server.place.address} }}}}")
+        packet_filter.change(directory, f"add element TABLE holes {{ {server.place.address} }}")
     elif kind() == "none":
         raise LabError("black holes need Linux; freeze() is what comes nearest here")
     else:
@@ -63,7 +63,7 @@ def dig(directory: Path, server: PostgresServer) -> None:
 def lift(directory: Path, server: PostgresServer) -> None:
     """Let packets through again; does nothing where none vanish."""
     if _by_packet_filter(server):
-        packet_filter.change(directory, f"delete element {{table}} holes {{{{ {server.place.address} }}}}")
+        packet_filter.change(directory, f"delete element TABLE holes {{ {server.place.address} }}")
     elif kind() != "none" and server.is_running:
         _filter_sockets(server, attach=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from . import black_holes, lines
@@ -222,4 +223,6 @@ def lift_all(cluster: Cluster) -> None:
     for host in cluster.hosts.values():
         if host.state == "black-holed":
             black_holes.bury(cluster.directory, host.server)
-        lines.release(host.line, cluster.directory, host.server)
+        with contextlib.suppress(LabError):
+            # The packet filter goes with the directory in any case.
+            lines.release(host.line, cluster.directory, host.server)

@@ -31,8 +31,8 @@ __all__ = ["Line", "cut", "delay", "end_pauses", "lose", "mend", "release", "slo
 RUN_SECONDS = 0.005
 """Between two pauses: long enough for a short statement."""
 STOP_ATTEMPTS = 20
-PROOF_SECONDS = 0.5
-"""A host that goes on commits within some milliseconds."""
+PROOF_SECONDS = 2.0
+"""A host that goes on commits within some milliseconds, on a busy machine within some hundred."""
 RETRY_SECONDS = 0.01
 CLIENTS = (
     "SELECT host(client_addr), client_port, pid FROM pg_stat_activity "

@@ -21,7 +21,7 @@ __all__ = ["add_reader", "remove_reader", "rename", "restore"]
 
 MOST_HOSTS = 16
 """As many as an Aurora cluster may have; the servers' settings allow for it."""
-ID = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9]){0,62}")
+ID = re.compile(r"(?=.{1,63}\Z)[A-Za-z](?:-?[A-Za-z0-9])*")
 """What RDS takes for an instance identifier."""
 
 

@@ -26,8 +26,22 @@ NFT_SECONDS = 10.0
 LOSS_STEPS = 10_000
 """Loss is told in percent, with two digits after the point."""
 
-FLOW_TYPE = "ipv4_addr . inet_service . ipv4_addr . inet_service"
-PLACE_TYPE = "ipv4_addr . inet_service : verdict"
+MAKING = (
+    "add table TABLE",
+    "add set TABLE holes { type ipv4_addr; }",
+    "add set TABLE flows { type ipv4_addr . inet_service . ipv4_addr . inet_service; }",
+    "add map TABLE lossy { type ipv4_addr . inet_service : verdict; }",
+    "add map TABLE late { type ipv4_addr . inet_service : verdict; }",
+    "add chain TABLE input { type filter hook input priority -300; }",
+    "add rule TABLE input ip saddr @holes drop",
+    "add rule TABLE input ip daddr @holes drop",
+    "add rule TABLE input ip saddr . tcp sport . ip daddr . tcp dport @flows drop",
+    "add rule TABLE input ip daddr . tcp dport . ip saddr . tcp sport @flows drop",
+    "add rule TABLE input ip daddr . tcp dport vmap @lossy",
+    "add rule TABLE input ip saddr . tcp sport vmap @lossy",
+    "add rule TABLE input ip saddr . tcp sport vmap @late",
+)
+"""The lab's table: hosts whose packets vanish, connections whose packets do, and chains of single hosts."""
 
 Flow = tuple[str, int]
 """A connection of a host, by the address and port of its client."""
@@ -43,31 +57,16 @@ def is_possible() -> bool:
 
 
 def change(directory: Path, *commands: str) -> None:
-    """Change the table of the lab in *directory* in one step; ``{table}`` in a command stands for it.
+    """Change the table of the lab in *directory* in one step; ``TABLE`` in a command stands for it.
 
     :class:`LabError` if the kernel does not take it; then nothing has changed.
     """
     table = f"inet {directory.name.replace('-', '_')}"
     mark = directory / PACKET_FILTER_MARK
-    making: tuple[str, ...] = ()
-    if not mark.exists():
+    making = () if mark.exists() else MAKING
+    if making:
         mark.write_text("\n".join([str(shutil.which("nft")), "delete", "table", *table.split()]), encoding="utf-8")
-        making = (
-            "add table {table}",
-            "add set {table} holes {{ type ipv4_addr; }}",
-            f"add set {{table}} flows {{{{ type {FLOW_TYPE}; }}}}",
-            f"add map {{table}} lossy {{{{ type {PLACE_TYPE}; }}}}",
-            f"add map {{table}} late {{{{ type {PLACE_TYPE}; }}}}",
-            "add chain {table} input {{ type filter hook input priority -300; }}",
-            "add rule {table} input ip saddr @holes drop",
-            "add rule {table} input ip daddr @holes drop",
-            "add rule {table} input ip saddr . tcp sport . ip daddr . tcp dport @flows drop",
-            "add rule {table} input ip daddr . tcp dport . ip saddr . tcp sport @flows drop",
-            "add rule {table} input ip daddr . tcp dport vmap @lossy",
-            "add rule {table} input ip saddr . tcp sport vmap @lossy",
-            "add rule {table} input ip saddr . tcp sport vmap @late",
-        )
-    wrong = _nft(*(command.format(table=table) for command in (*making, *commands)))
+    wrong = _nft(*(command.replace("TABLE", table) for command in (*making, *commands)))
     if wrong is not None:
         if making:
             mark.unlink()
@@ -77,17 +76,18 @@ def change(directory: Path, *commands: str) -> None:
 def add_flows(directory: Path, place: Place, flows: frozenset[Flow]) -> None:
     """Drop the packets of these connections of a host, both ways."""
     if flows:
-        change(directory, f"add element {{table}} flows {{{{ {_elements(place, flows)} }}}}")
+        change(directory, f"add element TABLE flows {_elements(place, flows)}")
 
 
 def remove_flows(directory: Path, place: Place, flows: frozenset[Flow]) -> None:
     """Let the packets of these connections through again."""
     if flows:
-        change(directory, f"delete element {{table}} flows {{{{ {_elements(place, flows)} }}}}")
+        change(directory, f"delete element TABLE flows {_elements(place, flows)}")
 
 
 def _elements(place: Place, flows: frozenset[Flow]) -> str:
-    return ", ".join(f"{place.address} . {place.port} . {address} . {port}" for address, port in sorted(flows))
+    each = (f"{place.address} . {place.port} . {address} . {port}" for address, port in sorted(flows))
+    return "{ " + ", ".join(each) + " }"
 
 
 def set_loss(directory: Path, place: Place, percent: float) -> None:
@@ -138,9 +138,9 @@ def feeder() -> Literal["nft", "iptables", "none"]:
 
 def _set_chain(directory: Path, place: Place, name: str, rules: list[str]) -> None:
     chain = f"{name}_{place.address}_{place.port}".replace(".", "_")
-    commands = [f"add chain {{table}} {chain}", f"flush chain {{table}} {chain}"]
-    commands += [f"add rule {{table}} {chain} {rule}" for rule in rules]
-    commands.append(f"add element {{table}} {name} {{{{ {place.address} . {place.port} : jump {chain} }}}}")
+    commands = [f"add chain TABLE {chain}", f"flush chain TABLE {chain}"]
+    commands += [f"add rule TABLE {chain} {rule}" for rule in rules]
+    commands.append(f"add element TABLE {name} {{ {place.address} . {place.port} : jump {chain} }}")
     change(directory, *commands)
 
 

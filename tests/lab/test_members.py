@@ -167,6 +167,7 @@ def test_hosts_that_swapped_names_are_set_back(aurora_lab: PostgresLab) -> None:
         ("add_reader", ("database-1",), "there is a host 'database-1' already"),
         ("add_reader", ("9lives",), "is no instance identifier"),
         ("rename", ("database-2", "two--hyphens"), "is no instance identifier"),
+        ("rename", ("database-2", "a" * 64), "is no instance identifier"),
         ("rename", ("database-2", "DATABASE-1"), "already"),
         ("rename", ("database-9", "other"), "there is no host"),
         ("remove_reader", ("database-1",), "writes; fail over first"),
