@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from aurora_actors.cli.lab_operations import HostId, Name, add_to
 from aurora_actors.lab.control import Control, ask
 from aurora_actors.lab.state import LabState, StateFile, read_state, runtime_directory, state_path
 from aurora_actors.lab.values import HostStatus, LabError
@@ -30,9 +31,6 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 app = typer.Typer(help="Run a local cluster that behaves like Aurora.", no_args_is_help=True)
 console = Console()
-
-Name = Annotated[str, typer.Option("--name", help="Which lab, where several run; also the cluster's name.")]
-HostId = Annotated[str, typer.Argument(metavar="HOST", help="A host's id, such as database-1.")]
 
 
 @contextmanager
@@ -58,7 +56,8 @@ def up(
         Literal["keep", "drop", "restart"], typer.Option(help="What a promotion does to the promoted host's sessions.")
     ] = "keep",
     flavour: Annotated[
-        Literal["aurora", "plain"], typer.Option(help="plain: community PostgreSQL without Aurora's functions.")
+        Literal["aurora", "multi-az", "plain"],
+        typer.Option(help="multi-az: an RDS Multi-AZ DB cluster; plain: community PostgreSQL."),
     ] = "aurora",
     restart_seconds: Annotated[float, typer.Option(min=0, help="How long the habit 'restart' takes.")] = 2.0,
     stale_topology_seconds: Annotated[
@@ -159,10 +158,21 @@ def _state(name: str) -> LabState:
 def _table(hosts: tuple[HostStatus, ...]) -> Table:
     table = Table("host", "role", "address", "state", "timeline", "replication")
     for host in hosts:
-        state = f"{host.state}, refuses logins" if host.refuses_logins else host.state
         role = f"[bold]{host.role}[/bold]" if host.role == "WRITER" else host.role
-        table.add_row(host.id, role, f"{host.address}:{host.port}", state, str(host.timeline), host.replication)
+        table.add_row(host.id, role, f"{host.address}:{host.port}", _condition(host), str(host.timeline), host.replication)
     return table
+
+
+def _condition(host: HostStatus) -> str:
+    """The host's state, and what else is done to it."""
+    more = {
+        "refuses logins": host.refuses_logins,
+        f"{host.cut_flows} flows cut": host.cut_flows,
+        f"{host.late_ms:g} ms late": host.late_ms,
+        f"loses {host.loss_percent:g} %": host.loss_percent,
+        "claims to write": host.claims_to_write,
+    }
+    return ", ".join([host.state, *(text for text, holds in more.items() if holds)])
 
 
 @app.command()
@@ -257,12 +267,12 @@ for _order, _text in {
     "freeze": "SIGSTOP a host's processes.",
     "thaw": "End 'freeze'; a deposed writer dies and comes back as a reader.",
     "black_hole": "Drop all packets of a host.",
-    "heal": "End 'black-hole'; a deposed writer dies and comes back as a reader.",
+    "heal": "Let all packets of a host through; a deposed writer dies and comes back as a reader.",
 }.items():
     app.command(_order.replace("_", "-"))(_plain_order(_order, _text))
 
 
-def _do(name: str, order: str, **arguments: Any) -> None:
+def _do(name: str, order: str, /, **arguments: Any) -> None:
     with _told():
         state = _state(name)
         done = ask(state.control, order, **arguments)
@@ -272,3 +282,6 @@ def _do(name: str, order: str, **arguments: Any) -> None:
         elif done is False:
             _fail(f"{order}: there is no such session")
         console.print(_table(_state(name).hosts))
+
+
+add_to(app, _do)

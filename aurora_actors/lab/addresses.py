@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
 from .values import LabError
 
-__all__ = ["POSTGRES_PORT", "SHARED_ADDRESS", "choose_addresses"]
+__all__ = ["POSTGRES_PORT", "SHARED_ADDRESS", "choose_addresses", "choose_another"]
 
 POSTGRES_PORT = 5432
 SHARED_ADDRESS = "127.0.0.1"
@@ -35,6 +35,23 @@ def choose_addresses(hosts: int, block: str | None, port: int | None) -> tuple[t
             if _can_bind(places):
                 return places
     raise LabError(f"addresses {block or '127.x.y'}.1 to .{hosts} are not free on port {port or POSTGRES_PORT}")
+
+
+def choose_another(taken: Collection[tuple[str, int]], spent: Collection[tuple[str, int]]) -> tuple[str, int]:
+    """Return (address, port) for one more host beside those that have *taken* theirs.
+
+    In the same block and at the same port where hosts have addresses of their own; one that nobody had before (*spent*)
+    if there is such, so that no old name leads to a new host.
+    """
+    address, port = next(iter(taken))
+    if address == SHARED_ADDRESS:
+        return _one_address(1, None)[0]
+    block = address.rpartition(".")[0]
+    free = [place for number in range(1, 255) if (place := (f"{block}.{number}", port)) not in taken]
+    for place in sorted(free, key=lambda place: place in spent):
+        if _can_bind([place]):
+            return place
+    raise LabError(f"no address of {block} is free on port {port}")
 
 
 def _one_address(hosts: int, port: int | None) -> tuple[tuple[str, int], ...]:

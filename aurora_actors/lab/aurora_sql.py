@@ -8,7 +8,7 @@ data directory, which the lab replaces in one step whenever the cluster changes.
 
 from __future__ import annotations
 
-__all__ = ["AURORA_EXTENSIONS", "AURORA_SQL", "LAB_SQL", "TOPOLOGY_FILE"]
+__all__ = ["AURORA_EXTENSIONS", "AURORA_SQL", "LAB_SQL", "SETTINGS_SQL", "TOPOLOGY_FILE"]
 
 TOPOLOGY_FILE = "aurora_topology.json"
 
@@ -40,22 +40,26 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT host.id,
-           CASE WHEN (host.id = me AND writes) OR (host.id <> me AND host.writer AND NOT writes)
+           CASE WHEN host.hidden THEN host.session
+                WHEN host.claims OR (host.id = me AND writes) OR (host.id <> me AND host.writer AND NOT writes)
                 THEN 'MASTER_SESSION_ID' ELSE host.session END,
-           CASE WHEN host.id = me AND NOT host.own_time THEN NULL
+           CASE WHEN host.ago IS NOT NULL THEN to_timestamp(clock - host.ago)
+                WHEN host.id = me AND NOT host.own_time THEN NULL
                 ELSE to_timestamp(least(coalesce(host.seen, clock), clock)) END,
            CASE WHEN writes AND host.id <> me THEN lag.msec END,
            0::double precision
     FROM json_to_recordset(pg_read_file('aurora_topology.json')::json)
-         AS host(id text, session text, writer boolean, own_time boolean,
-                 seen double precision, since double precision, until double precision)
+         AS host(id text, session text, writer boolean, own_time boolean, claims boolean, hidden boolean,
+                 ago double precision, seen double precision, since double precision, until double precision)
     LEFT JOIN LATERAL (
         SELECT 1000 * extract(epoch FROM sender.replay_lag)::double precision AS msec
         FROM pg_stat_get_wal_senders() sender, LATERAL pg_stat_get_activity(sender.pid) session
         WHERE writes AND session.application_name = host.id LIMIT 1) lag ON true
     WHERE coalesce(host.since <= clock, true) AND coalesce(clock < host.until, true);
 END $$;
+"""
 
+SETTINGS_SQL = """
 CREATE OR REPLACE VIEW pg_catalog.pg_settings AS
 SELECT * FROM pg_catalog.pg_show_all_settings()
 UNION ALL

@@ -1,7 +1,7 @@
 """Make a host's packets vanish: with a packet filter where the process may, else at the host's own sockets.
 
-``nft``: a table of the lab's own drops everything from and to the host's address, both ways, in the kernel's input
-hook. Needs Linux, CAP_NET_ADMIN, the program ``nft`` and one address per host.
+``nft``: the lab's packet filter drops everything from and to the host's address, both ways. Needs Linux, CAP_NET_ADMIN,
+the program ``nft`` and one address per host.
 
 ``socket-filter``: every socket of the host's processes gets a filter that takes no packet, the listening one included,
 so that SYNs, data and probes vanish unanswered; the processes are stopped first, so that nothing is sent either. Needs
@@ -12,27 +12,23 @@ run on inside its hole.
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import select
-import shutil
 import socket
 import struct
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from . import packet_filter
 from .addresses import SHARED_ADDRESS
-from .reaping import PACKET_FILTER_MARK
 from .server import PostgresServer
 from .values import LabError
 
-__all__ = ["bury", "dig", "kind", "lift"]
+__all__ = ["bury", "dig", "filter_process", "kind", "lift"]
 
-NFT_SECONDS = 10.0
 EXIT_SECONDS = 2.0
 SO_ATTACH_FILTER = 26
 SO_DETACH_FILTER = 27
@@ -41,22 +37,17 @@ PIDFD_GETFD = 438
 """The number of the system call on all Linux platforms."""
 
 
-@functools.cache
 def kind() -> str:
     """``nft``, ``socket-filter`` or ``none``."""
     if not sys.platform.startswith("linux"):
         return "none"
-    nft = shutil.which("nft")
-    if nft is not None and _nft(f"add table inet aurora_lab_probe_{os.getpid()}"):
-        _nft(f"delete table inet aurora_lab_probe_{os.getpid()}")
-        return "nft"
-    return "socket-filter"
+    return "nft" if packet_filter.is_possible() else "socket-filter"
 
 
 def dig(directory: Path, server: PostgresServer) -> None:
     """Let all packets of the server vanish."""
     if _by_packet_filter(server):
-        _dig_nft(directory, server.place.address)
+        packet_filter.change(directory, f"add element TABLE holes {{ {server.place.address} }}")
     elif kind() == "none":
         raise LabError("black holes need Linux; freeze() is what comes nearest here")
     else:
@@ -72,7 +63,7 @@ def dig(directory: Path, server: PostgresServer) -> None:
 def lift(directory: Path, server: PostgresServer) -> None:
     """Let packets through again; does nothing where none vanish."""
     if _by_packet_filter(server):
-        _nft(f"delete element inet {_table(directory)} holes {{ {server.place.address} }}")
+        packet_filter.change(directory, f"delete element TABLE holes {{ {server.place.address} }}")
     elif kind() != "none" and server.is_running:
         _filter_sockets(server, attach=False)
 
@@ -96,52 +87,17 @@ def bury(directory: Path, server: PostgresServer) -> None:
         server.kill()
 
 
-def _table(directory: Path) -> str:
-    return directory.name.replace("-", "_")
-
-
-def _nft(*commands: str) -> bool:
-    program = shutil.which("nft")
-    if program is None:
-        return False
-    answer = subprocess.run(
-        [program, "-f", "-"],
-        input="\n".join(commands), text=True, capture_output=True, timeout=NFT_SECONDS, check=False,
-    )  # fmt: skip
-    return answer.returncode == 0
-
-
-def _dig_nft(directory: Path, address: str) -> None:
-    table = _table(directory)
-    mark = directory / PACKET_FILTER_MARK
-    if not mark.exists():
-        mark.write_text("\n".join([str(shutil.which("nft")), "delete", "table", "inet", table]), encoding="utf-8")
-        # Packets within the machine pass the input hook in both directions. A drop on output would be an error
-        # to the sender instead of silence.
-        made = _nft(
-            f"add table inet {table}",
-            f"add set inet {table} holes {{ type ipv4_addr; }}",
-            f"add chain inet {table} input {{ type filter hook input priority -300; }}",
-            f"add rule inet {table} input ip saddr @holes drop",
-            f"add rule inet {table} input ip daddr @holes drop",
-        )
-        if not made:
-            mark.unlink()
-            raise LabError("nft could not make the lab's packet filter")
-    if not _nft(f"add element inet {table} holes {{ {address} }}"):
-        raise LabError(f"nft could not drop the packets of {address}")
-
-
 def _filter_sockets(server: PostgresServer, *, attach: bool) -> None:
     if server.process is None:
         return
     postmaster = psutil.Process(server.process.pid)
     for process in [postmaster, *postmaster.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
-            _filter_process(process.pid, attach=attach)
+            filter_process(process.pid, attach=attach)
 
 
-def _filter_process(pid: int, *, attach: bool) -> None:
+def filter_process(pid: int, *, attach: bool) -> None:
+    """Let no packet in at any socket of a process, or let them in again; does nothing for a process that is gone."""
     if sys.platform != "linux":
         return
     try:

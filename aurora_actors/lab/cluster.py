@@ -6,16 +6,17 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .lines import Line
 from .names import DnsView, Place, Zone
 from .server import PostgresServer
 from .values import Flavour, Habit, HostStatus, LabError, LabEvent, OperationRecord, Replication, Role, State
 
-__all__ = ["Cluster", "Host", "Journal", "Options"]
+__all__ = ["Claim", "Cluster", "Host", "Journal", "Options"]
 
 KEPT_EVENTS = 10_000
 KEPT_VIEWS = 64
@@ -34,6 +35,13 @@ class Options:
     own_report_time: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A host tells that it writes, and that it reported so many seconds ago; none: no other time than without."""
+
+    updated_seconds_ago: float | None
+
+
 @dataclass(slots=True)
 class Host:
     """One host and what the lab knows of it."""
@@ -48,6 +56,12 @@ class Host:
     """Epoch seconds of its last sign of life, once it is silent or dead."""
     session: str = field(default_factory=lambda: str(uuid.uuid4()))
     rejoin: threading.Thread | None = None
+    line: Line = field(default_factory=Line)
+    added: bool = False
+    """It was not there at the start."""
+    claim: Claim | None = None
+    born: str = ""
+    """The id it began with, once it has another."""
 
     @property
     def id(self) -> str:
@@ -100,6 +114,7 @@ class Cluster:
     zone: Zone
     directory: Path
     hosts: dict[str, Host]
+    """By id. Replaced, never changed: anyone may read it at any time."""
     stopping: threading.Event
     changed: Callable[[], None]
     """Called after each change of what the outside may know."""
@@ -108,6 +123,11 @@ class Cluster:
     views: tuple[DnsView, ...] = ()
     holders: tuple[str, ...] = ()
     """Readers of which at least one holds each acknowledged commit; none: only the writer holds all."""
+    nobody_writes: bool = False
+    """No host tells who writes."""
+    former_ids: set[str] = field(default_factory=set)
+    spent: set[tuple[str, int]] = field(default_factory=set)
+    """Where hosts listened that are gone."""
     _told: list[dict[str, Any]] = field(default_factory=list)
     _events_lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -122,6 +142,11 @@ class Cluster:
     def writer(self) -> Host:
         """The host that writes, or that wrote last where none was promoted since."""
         return next(host for host in self.hosts.values() if host.role == "WRITER")
+
+    def set_hosts(self, hosts: Iterable[Host]) -> None:
+        """Have these hosts from now on, in this order; names follow with the next :meth:`publish`."""
+        self.hosts = {host.id: host for host in hosts}
+        self.zone = replace(self.zone, places=tuple(host.place for host in self.hosts.values()))
 
     def live_readers(self) -> list[Host]:
         """Readers that run and answer."""
@@ -166,17 +191,29 @@ class Cluster:
             if stale_for > 0 and host.role == "READER" and self._told:
                 old = [{**row, "until": now + stale_for, "seen": row["seen"] or now} for row in self._told]
                 new = [{**row, "since": now + stale_for} for row in rows]
-                host.server.write_topology([*old, *new])
+                host.server.write_topology(self._told_by(host, [*old, *new]))
             else:
-                host.server.write_topology(rows)
+                host.server.write_topology(self._told_by(host, rows))
         self._told = rows
         self._publish_names()
         self.changed()
+
+    def _told_by(self, host: Host, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What a host says where that is not the truth."""
+        if self.nobody_writes:
+            return [{**row, "hidden": True} for row in rows]
+        if host.claim is None:
+            return rows
+        lie = {"claims": True, "ago": host.claim.updated_seconds_ago}
+        return [{**row, **lie} if row["id"] == host.id else row for row in rows]
 
     def _rows(self) -> list[dict[str, Any]]:
         return [
             {
                 "id": host.id,
+                "resource": host.server.resource_id,
+                "endpoint": self.zone.instance_endpoint(host.id),
+                "port": host.place.port,
                 "session": host.session,
                 "writer": host.role == "WRITER",
                 "own_time": self.options.own_report_time,
@@ -194,8 +231,9 @@ class Cluster:
             for host in self.hosts.values()
             if host.role == "READER" and not host.deposed and (host.is_live or host.is_silent)
         )
-        if not self.views or (self.views[-1].writer, self.views[-1].readers) != (writer, readers):
-            self.views = (*self.views[-KEPT_VIEWS:], DnsView(time.monotonic(), writer, readers))
+        view = DnsView(time.monotonic(), writer, readers, self.zone.places)
+        if not self.views or replace(self.views[-1], at=view.at) != view:
+            self.views = (*self.views[-KEPT_VIEWS:], view)
 
     def status(self) -> tuple[HostStatus, ...]:
         """Every host, in the order of their numbers."""
@@ -209,6 +247,10 @@ class Cluster:
                 host.timeline,
                 self.replication,
                 host.server.refuses_logins,
+                len(host.line.cut),
+                host.line.late_ms,
+                host.line.loss_percent,
+                host.claim is not None or host.state == "resurrected",
             )
             for host in self.hosts.values()
         )

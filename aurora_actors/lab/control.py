@@ -27,8 +27,9 @@ ANSWER_SECONDS = 600.0
 """An operation may include a pause that its caller asked for."""
 
 ORDERS = (
-    "black_hole", "crash", "failover", "freeze", "heal", "kill_session", "refuse_logins", "reset", "restart", "thaw",
-    "wait_ready",
+    "add_reader", "black_hole", "claim_nobody", "claim_writer", "crash", "cut_flow", "drop_packets", "drop_sessions",
+    "failover", "freeze", "heal", "kill_session", "refuse_logins", "remove_reader", "rename", "reset", "restart",
+    "resurrect", "slow", "thaw", "wait_ready",
 )  # fmt: skip
 
 

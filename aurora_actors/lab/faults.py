@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
-from . import black_holes
+from . import black_holes, lines
 from .cluster import Cluster, Host, Journal
 from .rejoining import COPY_AFTER_SECONDS, operation_on, rejoin_now, rejoin_or_copy
 from .replication import adapt, wait_following
@@ -13,10 +14,13 @@ from .values import LabError, OperationRecord, State
 __all__ = [
     "black_hole",
     "black_hole_kind",
+    "bring_up",
     "crash",
     "freeze",
     "heal",
+    "kill",
     "kill_session",
+    "leave",
     "lift_all",
     "refuse_logins",
     "restart",
@@ -35,22 +39,23 @@ def _crash(cluster: Cluster, journal: Journal, host: Host) -> None:
     if not host.server.is_running:
         return
     if host.role == "READER":
-        _leave(cluster, host)
+        leave(cluster, host)
     journal.note("killed", host.id)
-    _kill(cluster, host)
+    kill(cluster, host)
     host.state = "crashed"
     host.seen = host.seen or time.time()
     cluster.publish()
 
 
-def _kill(cluster: Cluster, host: Host) -> None:
+def kill(cluster: Cluster, host: Host) -> None:
+    """SIGKILL a host, in its hole if it is in one."""
     if host.state == "black-holed":
         black_holes.bury(cluster.directory, host.server)
     else:
         host.server.kill()
 
 
-def _leave(cluster: Cluster, host: Host) -> None:
+def leave(cluster: Cluster, host: Host) -> None:
     """Let no commit wait for a reader that is about to be silent or dead."""
     writer = cluster.writer
     if host.is_live and writer.is_live:
@@ -66,11 +71,12 @@ def restart(cluster: Cluster, host_id: str, down_seconds: float) -> OperationRec
     with operation_on(cluster, "restart", host_id) as journal:
         _crash(cluster, journal, host)
         cluster.pause(down_seconds)
-        _start(cluster, journal, host)
+        bring_up(cluster, journal, host)
         return journal.record()
 
 
-def _start(cluster: Cluster, journal: Journal, host: Host) -> None:
+def bring_up(cluster: Cluster, journal: Journal, host: Host) -> None:
+    """Start a stopped host: a writer as the writer, a deposed writer and a reader as a reader."""
     if host.deposed:
         rejoin_now(cluster, host, clone=True)
     elif host.role == "READER":
@@ -136,8 +142,9 @@ def _about_to_be_silent(cluster: Cluster, host_id: str, operation: str) -> Host:
     host = cluster.host(host_id)
     if not host.is_live:
         raise LabError(f"{operation}: {host.id} is {host.state}")
+    lines.end_pauses(host.line, cluster.directory, host.server)
     if host.role == "READER":
-        _leave(cluster, host)
+        leave(cluster, host)
     return host
 
 
@@ -151,12 +158,15 @@ def _end_silence(cluster: Cluster, journal: Journal, host: Host, fact: str) -> N
     if host.deposed:
         # It must not send one more packet as a writer: it dies in its silence and comes back as a reader.
         journal.note("killed", host.id)
-        _kill(cluster, host)
+        kill(cluster, host)
         host.state = "crashed"
         rejoin_now(cluster, host, clone=True)
     else:
         if host.state == "black-holed":
             black_holes.lift(cluster.directory, host.server)
+        if host.line.stopped:
+            # Their sessions are about to be woken with all others.
+            lines.mend(host.line, cluster.directory, host.server)
         host.server.thaw()
         host.state, host.seen = "available", None
         _resume(cluster, host)
@@ -189,10 +199,7 @@ def _follows(cluster: Cluster, host: Host) -> bool:
 
 def refuse_logins(cluster: Cluster, host_id: str, on: bool) -> None:
     """See :meth:`PostgresLab.refuse_logins`."""
-    server = cluster.host(host_id).server
-    server.refuses_logins = on
-    server.write_access()
-    server.reload()
+    cluster.host(host_id).server.refuse_logins(on)
     cluster.remember_now("logins_refused" if on else "logins_accepted", host_id)
     cluster.changed()
 
@@ -212,7 +219,10 @@ def kill_session(cluster: Cluster, host_id: str, pid: int) -> bool:
 
 
 def lift_all(cluster: Cluster) -> None:
-    """Remove every packet filter."""
+    """Remove every packet filter, queue and pause; nobody is to hear of it any more."""
     for host in cluster.hosts.values():
         if host.state == "black-holed":
             black_holes.bury(cluster.directory, host.server)
+        with contextlib.suppress(LabError):
+            # The packet filter goes with the directory in any case.
+            lines.release(host.line, cluster.directory, host.server)

@@ -23,11 +23,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class DnsView:
-    """Who wrote and who read from ``at`` on (:func:`time.monotonic` seconds)."""
+    """Who wrote and who read from ``at`` on (:func:`time.monotonic` seconds), and who was there: none means as ever."""
 
     at: float
     writer: str | None
     readers: tuple[str, ...]
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,12 @@ def answer(
 
 
 def _host_of(zone: Zone, views: Sequence[DnsView], name: str, now: float, turn: int) -> Place | None:
-    places = {place.id.lower(): place for place in zone.places}
-    for place in zone.places:
-        if name == zone.instance_endpoint(place.id).lower():
-            return place
     settled = [view for view in views if view.at <= now - zone.lag_seconds]
     view = settled[-1] if settled else views[0]
+    places = {place.id.lower(): place for place in view.places or zone.places}
+    for place in places.values():
+        if name == zone.instance_endpoint(place.id).lower():
+            return place
     chosen: str | None = None
     if name == zone.writer_endpoint.lower():
         chosen = view.writer

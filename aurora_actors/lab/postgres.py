@@ -17,12 +17,13 @@ from typing import Any, Self
 
 from psycopg.conninfo import make_conninfo
 
-from . import faults, reaping, repair
+from . import faults, members, reaping, repair
 from .account import server_account
 from .addresses import choose_addresses
 from .binaries import DEFAULT_VERSION, find_binaries
 from .cluster import Cluster, Host, Options
 from .names import DnsView, Place, Zone, answer
+from .operations import Operations
 from .promoting import await_candidates, fail_over
 from .rejoining import settle
 from .server import PostgresServer
@@ -38,7 +39,7 @@ KEEPER_SECONDS = 15.0
 REJOIN_END_SECONDS = 10.0
 
 
-class PostgresLab:
+class PostgresLab(Operations):
     """A writer and readers on loopback addresses, with Aurora's names, SQL and faults.
 
     Use it as a context manager, or call :meth:`start` and :meth:`stop`. Every public method may be called from any
@@ -52,9 +53,9 @@ class PostgresLab:
     ``habit``: what a promotion does to the promoted host's sessions: ``keep``, ``drop`` (57P01) or ``restart`` (the
     host is down for ``restart_seconds``). ``stale_topology_seconds``: how long readers go on telling the old topology.
     ``dns_lag_seconds``: how long names go on leading where they led. ``asynchronous``: commits wait for no reader, so
-    a failover may lose what was acknowledged; :meth:`status` says so. ``flavour="plain"``: community PostgreSQL, with
-    the same operations. ``own_report_time=False``: as Aurora PostgreSQL does since 13.9, a host gives no
-    ``last_update_timestamp`` for itself.
+    a failover may lose what was acknowledged; :meth:`status` says so. ``flavour``: ``aurora``; ``multi-az``, an RDS
+    Multi-AZ DB cluster; ``plain``, community PostgreSQL; all with the same operations. ``own_report_time=False``: as
+    Aurora PostgreSQL does since 13.9, a host gives no ``last_update_timestamp`` for itself.
 
     ``directory``: where the lab's own directory is made (default: ``/dev/shm`` if it has room, else the system's
     temporary directory).
@@ -90,8 +91,8 @@ class PostgresLab:
             raise LabError(f"a lab needs at least one host, not {hosts}")
         if habit not in {"keep", "drop", "restart"}:
             raise LabError(f"habit is 'keep', 'drop' or 'restart', not {habit!r}")
-        if flavour not in {"aurora", "plain"}:
-            raise LabError(f"flavour is 'aurora' or 'plain', not {flavour!r}")
+        if flavour not in {"aurora", "multi-az", "plain"}:
+            raise LabError(f"flavour is 'aurora', 'multi-az' or 'plain', not {flavour!r}")
         self.login = Login(user, password, database)
         self._options = Options(
             habit, flavour, asynchronous, restart_seconds, stale_topology_seconds, own_report_time
@@ -236,7 +237,7 @@ class PostgresLab:
     @property
     def hosts(self) -> tuple[str, ...]:
         """Ids of all hosts."""
-        return self._ids
+        return self._ids if self._cluster is None else tuple(self._cluster.hosts)
 
     @property
     def replication(self) -> Replication:
@@ -250,7 +251,7 @@ class PostgresLab:
 
     @property
     def black_hole_kind(self) -> str:
-        """How :meth:`black_hole` works here: ``nft`` or ``socket-filter`` (docs/lab.md tells the difference)."""
+        """How :meth:`black_hole` and :meth:`cut_flow` work here: ``nft`` or ``socket-filter`` (docs/lab.md tells more)."""
         return faults.black_hole_kind()
 
     @property
@@ -326,7 +327,7 @@ class PostgresLab:
         return faults.restart(self.cluster, host, down_seconds)
 
     def freeze(self, host: str) -> OperationRecord:
-        """SIGSTOP all processes of a host: its sockets stay open, nobody answers."""
+        """SIGSTOP all processes of a host: its sockets stay open, the kernel accepts more, nobody answers."""
         return faults.freeze(self.cluster, host)
 
     def thaw(self, host: str) -> OperationRecord:
@@ -336,10 +337,6 @@ class PostgresLab:
     def black_hole(self, host: str) -> OperationRecord:
         """Drop all packets from and to a host, of open connections and new ones."""
         return faults.black_hole(self.cluster, host)
-
-    def heal(self, host: str) -> OperationRecord:
-        """End :meth:`black_hole`; as :meth:`thaw` for a deposed writer."""
-        return faults.heal(self.cluster, host)
 
     def refuse_logins(self, host: str, on: bool = True) -> None:
         """Refuse new logins of applications with SQLSTATE 28000; open sessions live on."""
@@ -361,6 +358,8 @@ class PostgresLab:
                 self.refuse_logins(host.id, False)
         repair.heal_hosts(cluster)
         self.wait_ready(seconds)
+        members.restore(cluster, self._ids)
+        self.wait_ready(seconds)
         if cluster.writer.id != self._ids[0]:
             self.failover(self._ids[0], "planned")
             self.wait_ready(seconds)
@@ -369,9 +368,8 @@ class PostgresLab:
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Wait until every host runs and answers, and the readers hold what is acknowledged."""
         cluster = self.cluster
-        readers = len(self._ids) - 1
         until(
-            lambda: len(cluster.live_readers()) == readers and cluster.writer.is_live
-            and (self._options.asynchronous or len(cluster.holders) == readers),
+            lambda: all(host.is_live for host in cluster.hosts.values())
+            and (self._options.asynchronous or len(cluster.holders) == len(cluster.hosts) - 1),
             "every host is available", seconds=seconds, stopping=cluster.stopping,
         )  # fmt: skip

@@ -119,7 +119,7 @@ def _promote(cluster: Cluster, journal: Journal, old: Host, new: Host, others: l
         _drop_sessions(new, requested.at)
         journal.note("sessions_dropped", new.id)
     _wait_promoted(cluster, journal, new)
-    old.role, new.role, new.state, new.seen = "READER", "WRITER", "available", None
+    old.role, new.role, new.state, new.seen, new.claim = "READER", "WRITER", "available", None, None
     cluster.holders = new.server.synchronous
     new.timeline = timeline_of(new)
     cluster.publish(stale_for=cluster.options.stale_topology_seconds)

@@ -34,7 +34,7 @@ DEATH_SECONDS = 10.0
 _adopting = threading.Lock()
 """Adoption is a matter of the whole process: two labs in it take turns."""
 PACKET_FILTER_MARK = "packet-filter"
-"""File of the lab's directory that holds the command which removes the lab's packet filter, one word a line."""
+"""Files of the lab's directory whose names begin so hold a command that removes a packet filter, one word a line."""
 
 
 def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
@@ -139,8 +139,7 @@ def sweep(directory: Path) -> None:
     """End every server whose data directory lies in *directory*, and remove the directory."""
     if not directory.is_dir():
         return
-    mark = directory / PACKET_FILTER_MARK
-    if mark.is_file():
+    for mark in directory.glob(PACKET_FILTER_MARK + "*"):
         subprocess.run(mark.read_text(encoding="utf-8").split("\n"), capture_output=True, timeout=10, check=False)
     for pid_file in directory.glob("*/data/postmaster.pid"):
         with suppress(OSError, ValueError, IndexError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -47,11 +48,11 @@ def settle(host: Host) -> None:
 @contextlib.contextmanager
 def operation_on(cluster: Cluster, name: str, host_id: str) -> Iterator[Journal]:
     """Do an operation on a host that is not on its way back; waits for one that is, without holding the lock."""
-    host = cluster.host(host_id)
     while True:
+        host = cluster.host(host_id)
         settle(host)
         with cluster.operation(name, host_id) as journal:
-            if host.state != "rejoining":
+            if host.state != "rejoining" and cluster.hosts.get(host_id) is host:
                 yield journal
                 return
 
@@ -60,7 +61,7 @@ def _rejoin(cluster: Cluster, host: Host, clone: bool) -> None:
     for attempt in range(ATTEMPTS):
         try:
             rejoin_now(cluster, host, clone=clone or attempt > 0)
-        except (LabError, OSError, psycopg.Error) as error:
+        except (LabError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
             if cluster.stopping.is_set():
                 return
             log.debug("%s: attempt %d to come back failed: %s", host.id, attempt + 1, error)
@@ -104,7 +105,7 @@ def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
         if cluster.writer is not writer or not writer.is_live:
             raise LabError(f"the writer changed while {host.id} was copied")
         host.deposed = False
-        host.seen = None
+        host.seen = host.claim = None
         host.server.start()
         host.server.wait_started()
         wait_following(cluster, host, COPY_AFTER_SECONDS if not clone else FOLLOW_SECONDS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from . import faults
+from . import faults, network
 from .cluster import Cluster, Host
 from .template import REPLICATOR, Login
 from .waiting import until
@@ -18,13 +18,20 @@ EMPTY_SECONDS = 30.0
 
 
 def heal_hosts(cluster: Cluster) -> None:
-    """Bring every host back, the writer first: readers can only follow one that is there."""
+    """Bring every host back, the writer first: readers can only follow one that is there. Nobody tells lies then."""
+    with cluster.lock:
+        cluster.nobody_writes = False
+        for host in cluster.hosts.values():
+            host.claim = None
+        cluster.publish()
     for host in sorted(cluster.hosts.values(), key=lambda host: host.role != "WRITER"):
+        if not host.line.is_sound:
+            network.heal(cluster, host.id)
         if host.state == "frozen":
             faults.thaw(cluster, host.id)
         elif host.state == "black-holed":
             faults.heal(cluster, host.id)
-        elif host.state in {"crashed", "stopped", "restarting"}:
+        elif host.state in {"crashed", "stopped", "restarting", "resurrected"}:
             faults.restart(cluster, host.id, 0.0)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import signal
 import subprocess
 import threading
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from .account import Account
-from .aurora_sql import AURORA_EXTENSIONS, TOPOLOGY_FILE
+from .aurora_sql import TOPOLOGY_FILE
 from .binaries import Binaries
+from .flavours import EXTENSIONS
 from .names import Place
 from .reaping import forget_shared_memory, freeze_tree, kill_tree, thaw_tree
 from .template import OWNER, REPLICATOR
@@ -27,6 +31,8 @@ __all__ = ["PostgresServer"]
 START_SECONDS = 60.0
 """A start takes 0.1 s; a machine that swaps, or a standby with much to replay, takes longer."""
 STOP_SECONDS = 30.0
+ACCESS_SECONDS = 10.0
+"""A server reads its files within milliseconds of the signal."""
 CLONE_SECONDS = 300.0
 STATUS_LINE = 7
 """Line of postmaster.pid (from 0) in which a server says whether it accepts sessions."""
@@ -36,7 +42,7 @@ STATUS_LINE = 7
 SETTINGS = """\
 max_connections = 400
 superuser_reserved_connections = 10
-max_wal_senders = 16
+max_wal_senders = 24
 max_replication_slots = 4
 wal_level = replica
 wal_keep_size = 64MB
@@ -73,25 +79,44 @@ class PostgresServer:
     flavour: Flavour
     replication_password: str
     stopping: threading.Event
+    resource_id: str = field(default_factory=lambda: "db-" + base64.b32encode(secrets.token_bytes(20))[:26].decode())
+    """As RDS gives one to each instance, for life: its name may change."""
     process: subprocess.Popen[bytes] | None = None
     upstream: Place | None = None
     synchronous: tuple[str, ...] = ()
     refuses_logins: bool = False
+    _has_files: bool = False
+    _access_lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _session: psycopg.Connection[tuple[Any, ...]] | None = field(default=None, repr=False)
     _session_lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def sibling(self, place: Place) -> PostgresServer:
+        """A server of the same kind for another host of the lab, with a directory of its own and no data yet."""
+        directory = self.account.directory(self.directory.parent / place.id)
+        return PostgresServer(
+            place, directory, self.binaries, self.account, self.flavour, self.replication_password, self.stopping
+        )
+
+    def move(self, place: Place) -> None:
+        """Be another host: the stopped server's directory takes the name of its id."""
+        self.directory = self.directory.rename(self.directory.parent / place.id)
+        self.place = place
+        self.write_settings()
 
     @property
     def data(self) -> Path:
         """The data directory."""
         return self.directory / "data"
 
-    # Files: the Unix socket lies in the private directory of the host.
+    # Files: the Unix socket lies in the private directory of the host, which has the name of its id.
 
     def configure(self) -> None:
         """Write all configuration of a data directory that is new here."""
         self.account.write(self.data / "postgresql.conf", SETTINGS)
         self.account.write(self.data / "pg_ident.conf", "")
-        self.write_access()
+        with self._access_lock:
+            self._has_files = True
+            self._write_access()
         self.write_settings()
 
     def write_settings(self) -> None:
@@ -106,33 +131,63 @@ class PostgresServer:
         }
         if self.binaries.major >= 18:
             lines["io_method"] = "sync"
-        if self.flavour == "aurora":
+        if self.flavour in EXTENSIONS:
             lines["aurora_lab.identifier"] = self.place.id
-            lines["rds.extensions"] = AURORA_EXTENSIONS
+            lines["aurora_lab.resource_id"] = self.resource_id
+            lines["rds.extensions"] = EXTENSIONS[self.flavour]
         text = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in lines.items())
         self.account.write(self.data / "lab.conf", text)
 
     def _upstream_conninfo(self) -> str:
         if self.upstream is None:
             return ""
-        return (
-            f"host={self.upstream.address} port={self.upstream.port} user={REPLICATOR} "
-            f"password={self.replication_password} application_name={self.place.id} connect_timeout=2 sslmode=disable"
-        )
+        return make_conninfo(
+            "", host=str(self._sockets_of(self.upstream)), port=self.upstream.port, user=REPLICATOR,
+            password=self.replication_password, application_name=self.place.id, connect_timeout=2,
+        )  # fmt: skip
 
-    def write_access(self) -> None:
+    def _sockets_of(self, other: Place) -> Path:
+        """Where another host of the lab has its Unix socket: replication does not share the clients' network."""
+        return self.directory.parent / other.id
+
+    def _write_access(self) -> None:
         """Write who may log in; the lab's own sessions come over the private sockets and are never refused."""
         method = "reject" if self.refuses_logins else "scram-sha-256"
         self.account.write(
             self.data / "pg_hba.conf",
             f"local all {OWNER} trust\n"
-            f"host replication {REPLICATOR} 127.0.0.0/8 scram-sha-256\n"
+            f"local replication {REPLICATOR} scram-sha-256\n"
+            f"local all {REPLICATOR} {method}\n"
             f"host all all 127.0.0.0/8 {method}\n",
         )
 
+    def refuse_logins(self, on: bool) -> None:
+        """Refuse new logins of applications from some milliseconds later on, or accept them. Thread-safe."""
+        with self._access_lock:
+            self.refuses_logins = on
+            # While its data are copied anew, the file would stand in the way; the copy gets it in the end.
+            if self._has_files:
+                self._write_access()
+        self.reload()
+
+    def wait_refusal(self) -> None:
+        """Wait until the running server refuses or accepts logins as it was told; asked over the private socket."""
+        until(lambda: self._refuses() == self.refuses_logins, f"{self.place.id} has read who may log in",
+              seconds=ACCESS_SECONDS, stopping=self.stopping)  # fmt: skip
+
+    def _refuses(self) -> bool:
+        try:
+            psycopg.connect(
+                host=str(self.directory), port=self.place.port, user=REPLICATOR, dbname="postgres",
+                password=self.replication_password, connect_timeout=5,
+            ).close()  # fmt: skip
+        except psycopg.OperationalError as error:
+            return "pg_hba.conf rejects connection" in str(error)
+        return False
+
     def write_topology(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Replace what Aurora's functions on this host say of the cluster."""
-        if self.flavour == "aurora" and self.data.is_dir():
+        """Replace what the functions of the flavour say of the cluster on this host."""
+        if self.flavour != "plain" and self.data.is_dir():
             self.account.write(self.data / TOPOLOGY_FILE, json.dumps(list(rows)))
 
     def become_standby(self) -> None:
@@ -145,7 +200,7 @@ class PostgresServer:
         command = [
             self.binaries.program("pg_basebackup"), "--pgdata", str(self.data), "--checkpoint=fast", "--no-sync",
             "--wal-method=stream", "--dbname",
-            f"host={source.address} port={source.port} user={REPLICATOR} sslmode=disable",
+            make_conninfo("", host=str(self._sockets_of(source)), port=source.port, user=REPLICATOR),
         ]  # fmt: skip
         with open(self.directory / "clone.log", "wb") as log:
             process = subprocess.Popen(
@@ -167,6 +222,8 @@ class PostgresServer:
 
     def remove_data(self) -> None:
         """Remove the stopped server's data."""
+        with self._access_lock:
+            self._has_files = False
         forget_shared_memory(self.data)
         if self.data.exists():
             subprocess.run(["rm", "-rf", str(self.data)], check=True)  # noqa: S607 - the system's own rm
@@ -227,19 +284,23 @@ class PostgresServer:
         process = self.process
         if process is not None:
             process.send_signal(signal.SIGINT)
+            # A process that was stopped on purpose would keep the server from ending.
+            self.thaw()
             until(lambda: process.poll() is not None, f"{self.place.id} has stopped", seconds=STOP_SECONDS,
                   stopping=threading.Event())  # fmt: skip
         self.process = None
 
     def freeze(self) -> None:
         """SIGSTOP every process of the server."""
-        if self.process is not None:
-            freeze_tree(self.process.pid)
+        process = self.process
+        if process is not None:
+            freeze_tree(process.pid)
 
     def thaw(self) -> None:
         """SIGCONT every process of the server."""
-        if self.process is not None:
-            thaw_tree(self.process.pid)
+        process = self.process
+        if process is not None:
+            thaw_tree(process.pid)
 
     def reload(self) -> None:
         """Make the server read its configuration again (SIGHUP); takes effect some milliseconds later."""
@@ -254,6 +315,13 @@ class PostgresServer:
 
     # Session
 
+    def session(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a session as superuser, over the private socket."""
+        return psycopg.connect(
+            host=str(self.directory), port=self.place.port, user=OWNER, dbname="postgres", autocommit=True,
+            application_name="aurora_lab", connect_timeout=5,
+        )  # fmt: skip
+
     def query(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a statement as superuser on the lab's own session. Thread-safe; never on a frozen server: it would wait.
 
@@ -261,10 +329,7 @@ class PostgresServer:
         """
         with self._session_lock:
             if self._session is None or self._session.closed:
-                self._session = psycopg.connect(
-                    host=str(self.directory), port=self.place.port, user=OWNER, dbname="postgres", autocommit=True,
-                    application_name="aurora_lab", connect_timeout=5,
-                )  # fmt: skip
+                self._session = self.session()
             cursor = self._session.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 

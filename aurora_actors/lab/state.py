@@ -68,11 +68,17 @@ def read_state(path: str | os.PathLike[str]) -> LabState:
         found["pid"],
         found["control"],
         found["directory"],
-        Zone(zone["name"], zone["domain"], tuple(Place(**place) for place in zone["places"]), zone["lag_seconds"]),
-        tuple(DnsView(view["at"], view["writer"], tuple(view["readers"])) for view in found["views"]),
+        Zone(zone["name"], zone["domain"], _places(zone["places"]), zone["lag_seconds"]),
+        tuple(
+            DnsView(view["at"], view["writer"], tuple(view["readers"]), _places(view["places"])) for view in found["views"]
+        ),
         tuple(HostStatus(**host) for host in found["hosts"]),
         found["conninfo"],
     )
+
+
+def _places(found: list[dict[str, Any]]) -> tuple[Place, ...]:
+    return tuple(Place(**place) for place in found)
 
 
 def resolver_from(path: str | os.PathLike[str]) -> Callable[[str, int], list[tuple[str, int]]]:

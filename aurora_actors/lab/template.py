@@ -13,9 +13,10 @@ from pathlib import Path
 from psycopg import sql
 
 from .account import Account
-from .aurora_sql import AURORA_SQL, LAB_SQL
+from .aurora_sql import LAB_SQL
 from .binaries import Binaries
 from .cache import locked, prune
+from .flavours import FLAVOUR_SQL
 from .values import Flavour, LabError
 
 __all__ = ["OWNER", "REPLICATOR", "Template", "make_template"]
@@ -67,7 +68,7 @@ def _run(command: list[str], account: Account, seconds: float, text: str | None 
 def make_template(binaries: Binaries, account: Account, flavour: Flavour, login: Login) -> Template:
     """Return the template for these settings, from the cache or made now (about half a second)."""
     who = (login.user, login.password, login.database, str(account.uid))
-    parts = (binaries.banner, flavour, *who, AURORA_SQL, LAB_SQL)
+    parts = (binaries.banner, flavour, *who, FLAVOUR_SQL[flavour], LAB_SQL)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     with locked(f"template-{key}") as entry:
         template = entry / "data"
@@ -108,4 +109,4 @@ def _cluster_sql(flavour: Flavour, login: Login, replication_password: str) -> s
     if login.database != "postgres":
         statements.append(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template1").format(database, user))
     text = "".join(statement.as_string(None) + ";\n\n" for statement in statements)
-    return (AURORA_SQL if flavour == "aurora" else "") + "\n" + text
+    return FLAVOUR_SQL[flavour] + "\n" + text

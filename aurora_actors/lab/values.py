@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
+    "Commits",
     "Flavour",
     "Habit",
     "HostStatus",
@@ -20,15 +21,20 @@ __all__ = [
     "Replication",
     "Role",
     "ServerUnavailable",
+    "SlowKind",
     "State",
 ]
 
-Flavour = Literal["aurora", "plain"]
+Commits = Literal["hang", "refuse"]
+Flavour = Literal["aurora", "multi-az", "plain"]
 Habit = Literal["keep", "drop", "restart"]
 How = Literal["crash", "planned"]
 Replication = Literal["synchronous", "asynchronous", "none"]
 Role = Literal["WRITER", "READER"]
-State = Literal["starting", "available", "crashed", "frozen", "black-holed", "restarting", "rejoining", "stopped"]
+SlowKind = Literal["packet-queue", "pauses"]
+State = Literal[
+    "starting", "available", "crashed", "frozen", "black-holed", "restarting", "rejoining", "resurrected", "stopped"
+]  # fmt: skip
 
 
 class LabError(RuntimeError):
@@ -45,7 +51,9 @@ class HostStatus:
 
     ``replication`` says what a commit of the present writer waits for: ``synchronous`` (at least one reader holds it),
     ``none`` (no healthy reader is left, so only the writer holds it) or ``asynchronous`` (asked for at the start:
-    a failover may lose acknowledged writes).
+    a failover may lose acknowledged writes). ``cut_flows``: how many connections to it are cut; ``late_ms``: by how many
+    milliseconds what it says is late; ``loss_percent``: how many of its packets are lost; ``claims_to_write``:
+    whether a host that does not write tells that it does.
     """
 
     id: str
@@ -56,6 +64,10 @@ class HostStatus:
     timeline: int
     replication: Replication = "synchronous"
     refuses_logins: bool = False
+    cut_flows: int = 0
+    late_ms: float = 0.0
+    loss_percent: float = 0.0
+    claims_to_write: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,18 @@ def test_a_round_trip(lab: CommandLine, tmp_path: Path) -> None:
     assert wrong.stderr == "aurora-actors lab: there is no host 'shop-9'; the hosts are shop-1, shop-2\n"
     assert lab("kill-session", "shop-2", "1").returncode == 1
     assert "refuses logins" in lab("refuse-logins", "shop-2").stdout
+    assert "available, refuses logins, 5 ms late" in lab("slow", "shop-2", "5").stdout
+    assert "sessions_dropped" in lab("drop-sessions").stdout
+    assert "claims to write" in lab("claim-writer", "shop-1", "--updated-seconds-ago", "5").stdout
+    assert "claims to write" not in lab("claim-writer", "shop-1", "--off").stdout
+    assert "writer_hidden" in lab("claim-nobody").stdout
+    assert "is no former writer" in lab("resurrect", "shop-1").stderr
     assert "frozen" in lab("freeze", "shop-1").stdout
+    assert "added" in lab("add-reader").stdout
+    assert "shop-9" in lab("rename", "shop-3", "shop-9").stdout
+    assert resolve(WRITER.replace("shop.cluster-", "shop-9."), 5432)
+    assert "removed" in lab("remove-reader", "shop-9").stdout
+    assert "shop-9" not in lab("status").stdout
 
     assert lab("down").returncode == 0
     assert not state.exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_actors.lab import LabError, PostgresLab, ServerUnavailable, addresses
+from aurora_actors.lab import LabError, PostgresLab, ServerUnavailable, addresses, packet_filter
 from aurora_actors.lab.account import server_account
 from aurora_actors.lab.binaries import find_binaries
 from aurora_actors.lab.pytest_plugin import LabPool
@@ -73,7 +73,9 @@ if os.fork() == 0:
 os.wait()
 lab.crash("database-2")
 lab.restart("database-2")
-print(lab.directory, *(host.server.process.pid for host in lab.cluster.hosts.values()), flush=True)
+lab.slow("database-1", 20)
+lab.cut_flow("database-1")
+print(lab.directory, lab.address("database-1")[0], *(host.server.process.pid for host in lab.cluster.hosts.values()), flush=True)
 sys.stdin.read()
 """
 
@@ -84,11 +86,21 @@ def test_nothing_is_left_when_the_process_is_killed() -> None:
     )
     with process:
         assert process.stdout is not None
-        directory, *ids = process.stdout.readline().split()
+        directory, address, *ids = process.stdout.readline().split()
         assert Path(directory).is_dir()
+        assert packet_filter.is_possible() is (address in packet_filters())
         process.send_signal(signal.SIGKILL)
     eventually(lambda: not Path(directory).exists())
     eventually(lambda: not any(is_running(int(id_)) for id_ in ids))
+    assert Path(directory).name.replace("-", "_") not in packet_filters()
+    assert address not in packet_filters()
+
+
+def packet_filters() -> str:
+    """All that the kernel does to packets, as far as this process may know."""
+    commands = (["nft", "list", "ruleset"], ["iptables", "-t", "raw", "-S"])
+    there = [command for command in commands if shutil.which(command[0])]
+    return "".join(subprocess.run(each, capture_output=True, text=True, check=False).stdout for each in there)
 
 
 def is_running(id_: int) -> bool:
@@ -201,6 +213,10 @@ with PostgresLab(hosts=2) as lab:
     lab.black_hole(lab.readers[0])
     lab.heal("database-1")
     lab.wait_ready()
+    lab.cut_flow("database-2")
+    lab.slow("database-2", 20)
+    lab.reset()
+    lab.failover()
     print(lab.writer)
 """
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from aurora_actors.lab import LabError, PostgresLab, black_holes
-from tests.lab.sessions import connect, eventually, in_background, rows
+from tests.lab.sessions import FACT_SECONDS, connect, eventually, in_background, rows
 
 SILENCE_SECONDS = 0.3
 """A server on the same machine answers within a few milliseconds."""
@@ -90,6 +90,18 @@ def test_a_frozen_host_is_silent_and_thaws(aurora_lab: PostgresLab, host: str) -
         frozen.execute("SELECT 1")
         session.execute("INSERT INTO orders VALUES (2)")
     aurora_lab.wait_ready()
+
+
+def test_the_kernel_accepts_connections_for_a_frozen_writer(aurora_lab: PostgresLab) -> None:
+    aurora_lab.freeze("database-1")
+    with socket.create_connection(aurora_lab.address("database-1"), SILENCE_SECONDS) as accepted:
+        accepted.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")  # SSLRequest
+        accepted.settimeout(SILENCE_SECONDS)
+        with pytest.raises(TimeoutError):
+            accepted.recv(1)
+        aurora_lab.thaw("database-1")
+        accepted.settimeout(FACT_SECONDS)
+        assert accepted.recv(1) == b"N", "what it was asked in its sleep it answers when it wakes"
 
 
 @pytest.mark.parametrize("host", ["database-1", "database-2"])
