@@ -128,7 +128,9 @@ def started(watch: Watch, host_id: str, search: float) -> Step:
     watch = replace(watch, delayed=watch.delayed - {host_id})
     if host is None:
         return watch, ()
-    return _sending(watch, [Probe(host, 0.0, watch.known.doubt or 0.0, HOLD_SECONDS)])
+    # A host that is back says so at once, for those who wait for a reader; after that it may hold its answers.
+    hold = 0.0 if host_id in watch.unreachable else HOLD_SECONDS
+    return _sending(watch, [Probe(host, 0.0, watch.known.doubt or 0.0, hold)])
 
 
 def looked(watch: Watch) -> Step:
@@ -182,7 +184,7 @@ def missed(watch: Watch, host_id: str, now: float, *, had_session: bool) -> Step
     if host is None:
         return watch, ()
     delay = 0.0 if had_session else pace(watch, host_id, now)
-    return _sending(watch, [Probe(host, delay, watch.known.doubt or 0.0, HOLD_SECONDS)])
+    return _sending(watch, [Probe(host, delay, watch.known.doubt or 0.0)])
 
 
 def _sending(watch: Watch, probes: list[Probe]) -> Step:

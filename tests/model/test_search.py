@@ -109,6 +109,15 @@ def test_a_delayed_probe_is_sent_in_its_search_and_only_once() -> None:
     assert search.started(sent, ENDPOINT.id, 20.0)[1] == ()
 
 
+def test_a_host_that_could_not_be_reached_says_at_once_that_it_is_back() -> None:
+    begun, _ = search.begun(watch(), 20.0, "h0")
+    missed, _ = search.missed(begun, "h1", 20.1, had_session=False)
+    back, probes = search.started(missed, "h1", 20.0)
+    assert [(p.host.id, p.hold) for p in probes] == [("h1", 0.0)]
+    _, probes = search.saw(back, said(member(1), Role.READER, 20.2), probes[0], (), 20.2)
+    assert [(p.host.id, p.hold) for p in probes] == [("h1", HOLD_SECONDS)]
+
+
 def test_a_delayed_probe_of_an_earlier_search_is_dropped() -> None:
     begun, _ = search.begun(watch(), 20.0, "h0")
     assert search.started(begun, ENDPOINT.id, 19.0) == (begun, ())
