@@ -72,7 +72,8 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
     io = proxy.io
     optional = call.fault is Fault.STALE and not proxy.must_leave()
     until = call.at + (LONGEST_OPTIONAL_SECONDS if optional else proxy.settings.failover_timeout_sec)
-    want = Want(proxy.mode, proxy.host, proxy.opened, call.at)
+    lost = proxy.host
+    want = Want(proxy.mode, lost, proxy.opened, call.at)
     ledger = Ledger(call.at, verdict=io.now() - call.at)
     attempts: list[Attempt] = []
     while True:
@@ -91,11 +92,18 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
         except tries_again(proxy) as error:
             attempts.append(Attempt(str(host), began - call.at, _line(error)))
             await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
-            want = replace(want, since=io.now())
+            want = _wanted_now(proxy, want, host, began, error)
             if io.now() >= until:
                 return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         else:
-            return _succeeded(proxy, control, call, want.lost, ledger, tuple(attempts))
+            return _succeeded(proxy, control, call, lost, ledger, tuple(attempts))
+
+
+def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Exception) -> Want:
+    """What to ask for when *host* could not be had: one that refused lives, any other has to prove itself anew."""
+    refused = not isinstance(error, WrongRole) and not proxy.driver.failure(error, None).lost
+    want = replace(want, since=proxy.io.now())
+    return want if refused else replace(want, lost=host, opened=began)
 
 
 async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger) -> Ledger:

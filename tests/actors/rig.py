@@ -130,7 +130,9 @@ class Rig:
 
     # The application
 
-    def lose(self, name: str = "a", *, opened: float = 0.0, until: float = 60.0, mode: Mode = Mode.STRICT_WRITER) -> FindHost:
+    def lose(
+        self, name: str = "a", *, opened: float = 0.0, until: float = 60.0, mode: Mode = Mode.STRICT_WRITER
+    ) -> FindHost:
         """A connection to that host, opened then, asks for another; ``until`` seconds from now."""
         now = self.clock.now()
         lost = self.cell.view.topology.host(name)
