@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 import aurora_actors
@@ -15,7 +13,7 @@ from tests.failover.applications import Noted, connect, where
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long flows asked to sleep."""
     asked: list[float] = []
     sleep = BlockingIo.sleep
@@ -25,7 +23,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
         await sleep(self, min(seconds, 0.05))
 
     monkeypatch.setattr(BlockingIo, "sleep", noting)
-    yield asked
+    return asked
 
 
 def test_with_time_for_the_topology_the_writer_is_known_after_the_first_connect(aurora_lab: PostgresLab) -> None:
