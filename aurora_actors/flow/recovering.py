@@ -45,10 +45,15 @@ def pause(tries: int) -> float:
 
 async def find(proxy: Proxy, control: Cluster, want: Want, until: float) -> tuple[Host, ...]:
     """Hosts that *want* may go to: from the published topology where it accounts for the loss, else by a search."""
+    return _known(control, want) or await proxy.io.ask(control.failover, FindHost(want, until), until)
+
+
+def _known(control: Cluster, want: Want) -> tuple[Host, ...]:
+    """The writer, where the published topology accounts for the loss."""
     standing = control.cell.standing
-    if explained(want, standing.topology, standing.verdict, standing.settled) and standing.topology.writer is not None:
-        return (standing.topology.writer,)
-    return await proxy.io.ask(control.failover, FindHost(want, until), until)
+    writer = standing.topology.writer
+    known = explained(want, standing.topology, standing.verdict, standing.settled)
+    return (writer,) if known and writer is not None else ()
 
 
 async def opened_in_role(proxy: Proxy, control: Cluster, host: Host, until: float, *, initial: bool) -> tuple[Wire, Host]:
@@ -77,6 +82,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
     ledger = Ledger(call.at, verdict=io.now() - call.at)
     attempts: list[Attempt] = []
     while True:
+        ledger = replace(ledger, searched=ledger.searched or not _known(control, want))
         try:
             hosts = await find(proxy, control, want, until)
         except ActorStopped:
@@ -85,7 +91,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
         except DeadlineExceeded:
             return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         if ledger.writer_known is None:
-            ledger = replace(ledger, writer_known=io.now() - call.at, searched=True)
+            ledger = replace(ledger, writer_known=io.now() - call.at)
         host, began = proxy.choose(hosts, initial=False), io.now()
         try:
             ledger = await _moved(proxy, control, host, until, ledger)
