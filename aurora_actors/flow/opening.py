@@ -84,21 +84,21 @@ async def _at_known(proxy: Proxy, control: Cluster, wanted: Role) -> Wire | None
     topology = control.cell.view.topology
     writer = topology.writer
     hosts = (writer,) if wanted is Role.WRITER and writer is not None else topology.readers
-    if not hosts:
-        return None
-    opened = proxy.io.now()
-    host = proxy.choose(hosts, initial=True)
-    until = opened + proxy.settings.open_connection_retry_timeout_ms / 1000
-    try:
-        wire, host = await opened_in_role(proxy, control, host, until, initial=True)
-    except tries_again(proxy) as error:
-        log.debug("%s of cluster %s cannot be had: %s; trying the endpoint", host, control.name, error)
-        return None
-    if host.role is not wanted:
-        proxy.io.discard(wire)
-        return None
-    proxy.placed(wire, host, opened, control.naming.dialect, control)
-    return wire
+    until = proxy.io.now() + proxy.settings.open_connection_retry_timeout_ms / 1000
+    while hosts and proxy.io.now() < until:
+        opened = proxy.io.now()
+        chosen = proxy.choose(hosts, initial=True)
+        try:
+            wire, host = await opened_in_role(proxy, control, chosen, until, initial=True)
+        except tries_again(proxy) as error:
+            log.debug("%s of cluster %s cannot be had: %s", chosen, control.name, error)
+        else:
+            if host.role is wanted:
+                proxy.placed(wire, host, opened, control.naming.dialect, control)
+                return wire
+            proxy.io.discard(wire)
+        hosts = tuple(other for other in hosts if other is not chosen)
+    return None
 
 
 async def _at_endpoint(
@@ -172,10 +172,9 @@ async def _elsewhere(proxy: Proxy, control: Cluster, host: Host, wanted: Role, w
         proxy.placed(wire, host, at, control.naming.dialect, control)
         return wire
     limit = proxy.settings.open_connection_retry_timeout_ms / 1000
-    try:
-        return await _in_role(proxy, control, at, limit, None)
-    finally:
-        proxy.io.discard(wire)
+    right = await _in_role(proxy, control, at, limit, None)
+    proxy.io.discard(wire)
+    return right
 
 
 async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, error: Exception | None) -> Wire:
