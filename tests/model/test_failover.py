@@ -14,9 +14,10 @@ from aurora_actors.model.failover import (
     Want,
     answer,
     explained,
+    why_stale,
 )
 from aurora_actors.model.hosts import Host, Role
-from aurora_actors.model.topology import ClusterTopology, Verdict
+from aurora_actors.model.topology import ClusterTopology, ClusterView, Verdict
 
 A, B, C = (Host(name, f"{name}.abc", 5432, Role.READER) for name in "abc")
 WRITING_B = ClusterTopology("test", (B.playing(Role.WRITER), A, C), 2)
@@ -126,3 +127,44 @@ def test_what_a_connection_is_given(case: str) -> None:
     want = replace(WANT, mode=asked.mode)
     hosts = answer(want, asked.topology, asked.verdict, asked.settled, sightings, asked.waited)
     assert tuple(host.id for host in hosts) == asked.given
+
+
+# Idle connections
+
+VIEW = ClusterView(WRITING_B)
+C_DOWN = ClusterView(WRITING_B, frozenset("c"))
+
+
+@dataclass(frozen=True)
+class Idle:
+    mode: Mode
+    host: Host
+    reason: str
+    view: ClusterView = VIEW
+    opened: float = 10.0
+
+
+IDLE = {
+    "on the former writer": Idle(W, A.playing(Role.WRITER), "b writes now"),
+    "on the writer": Idle(W, B.playing(Role.WRITER), ""),
+    "on a reader by its instance endpoint": Idle(W, C, ""),
+    "on the former writer, opened after the news": Idle(W, A.playing(Role.WRITER), "", opened=22.0),
+    "while the writer is in doubt": Idle(W, A.playing(Role.WRITER), "", ClusterView(WRITING_B, doubt=30.0)),
+    "while nobody writes": Idle(W, A.playing(Role.WRITER), "", ClusterView(NOBODY)),
+    "a reader on a host that writes now": Idle(R, B, "b writes now"),
+    "a reader on a host that writes now, and there is no other": Idle(
+        R, B, "", ClusterView(replace(WRITING_B, hosts=(B.playing(Role.WRITER),)))
+    ),
+    "a reader on a reader": Idle(R, C, ""),
+    "either, wherever it is": Idle(E, B, ""),
+    **{f"{mode.value} on a host that is down": Idle(mode, C, "c is down", C_DOWN) for mode in Mode},
+    "on a host that is down, while the writer is in doubt": Idle(
+        W, C, "c is down", ClusterView(WRITING_B, frozenset("c"), 30.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IDLE)
+def test_why_an_idle_connection_goes_elsewhere(case: str) -> None:
+    idle = IDLE[case]
+    assert why_stale(idle.view, MOVED, idle.mode, idle.host, idle.opened) == idle.reason
