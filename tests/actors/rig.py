@@ -91,6 +91,7 @@ class Rig:
             refresh=REFRESH,
             least=(0.0, 0.0),
             monitor=self._monitor,
+            watched_hosts=lambda: (),
             retire=grace,
             timer=clock,
         )

@@ -172,7 +172,8 @@ def recovered(made: Stage, case: Case) -> tuple[Any, Recover]:
     control = made.cluster(case.known, verdict=case.verdict)
     proxy = made.proxy("database", mode=case.mode, **case.given)
     lost = host("db-1", W if case.mode is Mode.STRICT_WRITER else R)
-    proxy.placed(StageWire("db-1", "db-1"), lost, START - 9, control.naming.dialect, control)
+    wire = StageWire("db-1", "db-1")  # which the application holds
+    proxy.placed(wire, lost, START - 9, control.naming.dialect, control)
     call = Recover(DOWN, Fault.CONNECTION_LOST, case.operation, made.now())
     return made.run(failed_over(proxy, control, call)), call
 
