@@ -6,7 +6,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ import aurora_actors
 from aurora_actors import FailoverSuccessError
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
+from aurora_actors.lab.template import OWNER
 from tests.failover.applications import connect, where
 
 ZONE = "xyz.us-east-1.rds.amazonaws.com"
@@ -203,13 +204,22 @@ def test_the_environment(aurora_lab: PostgresLab, monkeypatch: pytest.MonkeyPatc
         assert lose(aurora_lab, conn).host.id == aurora_lab.writer
 
 
-def test_a_socket_directory(aurora_lab: PostgresLab) -> None:
+def test_a_socket_directory(aurora_lab: PostgresLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a resolver is in force, which is asked nothing; and recovery goes through it."""
     folder, (_, port) = aurora_lab.directory / aurora_lab.writer, aurora_lab.address(aurora_lab.writer)
-    conninfo = f"host={folder} port={port} dbname=postgres user=postgres"
-    assert next(folder.glob(".s.PGSQL.*"), None) is not None
+    conninfo = f"host={folder} port={port} dbname=postgres user={OWNER}"
     with aurora_actors.connect(psycopg.connect, conninfo, autocommit=True) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
         assert system.clusters == ()
+    monkeypatch.setenv("PGHOST", str(folder))
+    for given in (conninfo, f"port={port} dbname=postgres user={OWNER}"):
+        with aurora_actors.connect(psycopg.connect, given, autocommit=True, plugins="failover") as conn:
+            assert aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+            with pytest.raises(FailoverSuccessError) as caught:
+                conn.execute("SELECT 1")
+            assert caught.value.host is not None
+            assert caught.value.host.endpoint == str(folder)
+            assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
 @pytest.mark.aurora_lab(password=SECRET, hosts=2)
@@ -239,16 +249,12 @@ class Forward(socketserver.BaseRequestHandler):
 
     @staticmethod
     def _pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-        except OSError:
-            pass
         for side in (source, sink):
-            try:
+            with suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 @contextmanager
