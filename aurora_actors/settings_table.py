@@ -182,10 +182,11 @@ _INITIAL_CONNECTION = (
             meaning="which kind of instance the first connection goes to instead of the given endpoint"),
     Setting("verify_opened_connection_type", "choice", wrapper_default="", used_by=("initial_connection",),
             choices=("writer", "reader", "none"), meaning="role that the first connection must have", example="writer"),
-    _ms("wait_for_initial_topology_ms", 0, "0", "initial_connection", "first connect: longest wait for topology"),
+    _ms("wait_for_initial_topology_ms", 0, "0", "initial_connection", "first connect: longest wait for the writer's word"),
     _ms("open_connection_retry_timeout_ms", 30_000, "30000", "initial_connection",
         "limit of the search for a host of the right role at the first connect"),
-    _ms("open_connection_retry_interval_ms", 1_000, "1000", "initial_connection", "pause after a wrong role", least=1),
+    _ms("open_connection_retry_interval_ms", 1_000, "1000", "initial_connection",
+        "pause after a wrong role; not given: at most this, and shorter at first", least=1),
 )  # fmt: skip
 
 _HOST_SELECTORS = tuple(

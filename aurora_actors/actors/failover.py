@@ -45,7 +45,7 @@ class FailoverActor(Actor):
 
     def end(self) -> None:
         if self._began is not None:
-            tell(self._topology, EndSearch())
+            self._give_up("the search was cut short")
 
     def handle(self, message: object) -> None:
         match message:
@@ -103,7 +103,8 @@ class FailoverActor(Actor):
         standing = self._cell.standing
         settled = standing.settled and standing.verdict.at >= self._began
         sightings = tuple(self._sightings.values())
-        waited = self._timer.now() - self._began
+        # The tick comes when the grace is over; the difference may fall short of it by the last bit.
+        waited = round(self._timer.now() - self._began, 6)
         waiting: list[FindHost] = []
         given: Host | None = None
         for request in self._waiting:
@@ -138,12 +139,13 @@ class FailoverActor(Actor):
         if self._waiting:
             self._watch_deadline()
             return
-        if self._began is None:
-            return
-        cluster = self._cell.view.topology.cluster
-        event = signals.FailoverFailed(
-            cluster, now - self._began, "no host answered in the role asked for", self._cell.attempts, now
-        )
+        if self._began is not None:
+            self._give_up("no host answered in the role asked for")
+
+    def _give_up(self, why: str) -> None:
+        assert self._began is not None
+        cluster, now = self._cell.view.topology.cluster, self._timer.now()
+        event = signals.FailoverFailed(cluster, now - self._began, why, self._cell.attempts, now)
         self._began = None
         tell(self._topology, EndSearch())
         signals.emit(signals.failover_failed, cluster, event)

@@ -86,6 +86,7 @@ class HostMonitor(Actor):
         self._probe: Probe | None = None
         self._pinged = False
         self._reports = False
+        self._resting = False
         self._had_session = False
         self._probes = HealthProbes(self._cluster, self._host, self._poller, self._ping)
         self._look_at(self._timer.now())
@@ -115,8 +116,8 @@ class HostMonitor(Actor):
             case WatchCalls():
                 self._look(self._timer.now())
             case Rest():
-                if self._asking is None:
-                    self._session.drop()
+                self._resting = True
+                self._ask()
             case _:
                 super().handle(message)
 
@@ -130,11 +131,13 @@ class HostMonitor(Actor):
         if self._session.opened <= probe.fresh_after:
             self._session.drop()
         self._probe = probe
-        if self._asking is None:
-            self._ask()
+        self._resting = False
+        self._ask()
 
     def _ask(self) -> None:
-        """Ask what is wanted most; one question at a time."""
+        """Ask what is wanted most; one question at a time. At rest the session is given back when there is none left."""
+        if self._asking is not None:
+            return
         probe, dialect = self._probe, self._naming.dialect
         if probe is not None:
             hold = min(probe.hold, HOLD_SHARE * self._interval) if self._interval and probe.hold else probe.hold
@@ -143,6 +146,8 @@ class HostMonitor(Actor):
         elif self._pinged:
             sql, seconds = PING_SQL, 0.0
         else:
+            if self._resting:
+                self._session.drop()
             return
         self._had_session = self._session.is_open
         self._reports = probe is not None
@@ -152,8 +157,8 @@ class HostMonitor(Actor):
     def _ping(self) -> None:
         """Somebody wants to know whether the host answers at all: whatever it is asked next tells."""
         self._pinged = True
-        if self._asking is None:
-            self._ask()
+        self._resting = False
+        self._ask()
 
     def _take(self) -> None:
         """What has come to its end."""
@@ -178,6 +183,10 @@ class HostMonitor(Actor):
             except ValueError as nonsense:
                 error = nonsense
         if error is not None and not isinstance(error, ProbeError | ValueError):
+            if probe is not None:
+                # A crash; but a host of which no word comes is never asked again.
+                why = f"{type(error).__name__}: {error}"
+                tell(self._topology, HostUnreachable(probe, self._timer.now(), why, had_session=self._had_session))
             raise error
         sign = _sign_of(error)
         self._pinged = False

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from aurora_actors.drivers.base import Place, Resolver
 from aurora_actors.flow.running import run_blocking
+from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 
 from .forking import on_fork
 
@@ -96,7 +97,9 @@ class Names:
     async def found(
         self, own: Resolver | None, host: str, port: int, waiting: Waiting, seconds: float = PATIENCE_SECONDS
     ) -> Place:
-        """The same for whoever waits through *waiting*."""
+        """The same for whoever waits through *waiting*. A socket directory is where it says, and nothing is asked."""
+        if not host or parse_endpoint(host).kind is EndpointKind.SOCKET:
+            return Place(host, ((host, port),))
         resolver = self.effective(own) or system_resolver
         key = (resolver, host, port)
         try:

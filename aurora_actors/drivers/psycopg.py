@@ -205,7 +205,8 @@ def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | Non
         changed = {k: v for k, v in {**service, **changed}.items() if k not in _ROUTING}
         many = "," in place.host
         changed["host"] = place.host if many else ",".join([place.host] * len(place.addresses))
-        changed["hostaddr"] = ",".join(address for address, _ in place.addresses)
+        # Sockets are no addresses: libpq takes the host where the address is empty.
+        changed["hostaddr"] = ",".join("" if address[:1] in ("", "/", "@") else address for address, _ in place.addresses)
         changed["port"] = ",".join(str(port) for _, port in place.addresses)
     if timeout is not None:
         own = float(changed.get("connect_timeout") or 0) or math.inf

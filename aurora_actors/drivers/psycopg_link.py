@@ -251,8 +251,8 @@ class Link:
         if name == "_exit_gen" and isinstance(owner, psycopg.Transaction):
             commits = found.get("exc_val") is None and not owner.force_rollback
         pipeline = conn._pipeline
-        if pipeline is not None and not getattr(pipeline, "_no_lock", False):
-            # Any of the statements in the pipeline may have been a COMMIT.
+        if pipeline is not None and getattr(pipeline, "_lock", conn.lock) is conn.lock:
+            # Any of the statements in it may have been a COMMIT. (executemany's own pipeline takes no lock.)
             commits = True
         status = self.began if pipeline is not None else conn._aa_status
         begins = name == "_enter_gen" and isinstance(owner, psycopg.Transaction)

@@ -65,10 +65,22 @@ MOST_TEXTS = 4096
 HARMLESS: set[str | None] = {None}
 """Statements known to leave nothing in their session. Only changed by single operations, so that no thread needs a lock."""
 
+# How the codes begin that a server sends, as FATAL, when it ends a session.
+_GOODBYES = ("08", "57P")
+
 
 def failure_of(error: BaseException, conn: Any) -> Failure:
     """Loss is a broken connection, or a code by which the server says goodbye before it closes."""
-    return Failure(getattr(error, "sqlstate", None), conn is not None and conn.pgconn.status != pq.ConnStatus.OK)
+    lost = conn is not None and conn.pgconn.status != pq.ConnStatus.OK
+    code = getattr(error, "sqlstate", None)
+    if not lost and code is not None and code.startswith(_GOODBYES) and _severity(error) == "ERROR":
+        # The session lives; the statement reports the loss of a connection of the server's own (dblink, postgres_fdw).
+        code = None
+    return Failure(code, lost)
+
+
+def _severity(error: BaseException) -> str | None:
+    return error.diag.severity_nonlocalized if isinstance(error, psycopg.Error) else None
 
 
 def on_reader(conn: Any) -> bool:

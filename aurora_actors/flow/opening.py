@@ -6,7 +6,10 @@ import logging
 from dataclasses import dataclass, replace
 
 from aurora_actors import errors
+from aurora_actors.actors.asking import DeadlineExceeded
+from aurora_actors.actors.base import ActorStopped
 from aurora_actors.actors.cluster import Cluster, Identity
+from aurora_actors.actors.messages import RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.system import Seed, system
 from aurora_actors.dialects.base import Dialect, Report
@@ -82,21 +85,21 @@ async def _at_known(proxy: Proxy, control: Cluster, wanted: Role) -> Wire | None
     writer = view.topology.writer
     hosts = (writer,) if wanted is Role.WRITER and writer is not None else view.topology.readers
     hosts = tuple(host for host in hosts if host.id not in view.down)
-    if not hosts:
-        return None
-    opened = proxy.io.now()
-    host = proxy.choose(hosts, initial=True)
-    until = opened + proxy.settings.open_connection_retry_timeout_ms / 1000
-    try:
-        wire, host = await opened_in_role(proxy, control, host, until, initial=True)
-    except tries_again(proxy) as error:
-        log.debug("%s of cluster %s cannot be had: %s; trying the endpoint", host, control.name, error)
-        return None
-    if host.role is not wanted:
-        proxy.io.discard(wire)
-        return None
-    proxy.placed(wire, host, opened, control.naming.dialect, control)
-    return wire
+    until = proxy.io.now() + proxy.settings.open_connection_retry_timeout_ms / 1000
+    while hosts and proxy.io.now() < until:
+        opened = proxy.io.now()
+        chosen = proxy.choose(hosts, initial=True)
+        try:
+            wire, host = await opened_in_role(proxy, control, chosen, until, initial=True)
+        except tries_again(proxy) as error:
+            log.debug("%s of cluster %s cannot be had: %s", chosen, control.name, error)
+        else:
+            if host.role is wanted:
+                proxy.placed(wire, host, opened, control.naming.dialect, control)
+                return wire
+            proxy.io.discard(wire)
+        hosts = tuple(other for other in hosts if other is not chosen)
+    return None
 
 
 async def _at_endpoint(
@@ -149,12 +152,18 @@ async def _introduced(
     identity = _identity(plan, endpoint, naming, members, (address, port))
     control = system.join(plan.seed, identity, lambda: _cluster(proxy, plan, endpoint, identity, naming, seen, members))
     _warn_once(plan, endpoint, naming)
-    if control.cell.view.topology.host(seen.host.id) is None or not control.cell.standing.settled:
-        control.learn(seen, members if naming.pattern is not None else ())
-    if wanted is None or report.role is wanted:
-        proxy.placed(wire, seen.host, at, dialect, control)
-        return wire
-    return await _elsewhere(proxy, control, seen.host, wanted, wire, at)
+    # Held until the connection holds its own: host monitors log in the way that it does.
+    lease = control.lease(proxy.access)
+    try:
+        if control.cell.view.topology.host(seen.host.id) is None or not control.cell.standing.settled:
+            control.learn(seen, members if naming.pattern is not None else ())
+            await _topology_awaited(proxy, control)
+        if wanted is None or report.role is wanted:
+            proxy.placed(wire, seen.host, at, dialect, control)
+            return wire
+        return await _elsewhere(proxy, control, seen.host, wanted, wire, at)
+    finally:
+        lease.release()
 
 
 async def _elsewhere(proxy: Proxy, control: Cluster, host: Host, wanted: Role, wire: Wire, at: float) -> Wire:
@@ -168,12 +177,9 @@ async def _elsewhere(proxy: Proxy, control: Cluster, host: Host, wanted: Role, w
         proxy.placed(wire, host, at, control.naming.dialect, control)
         return wire
     limit = proxy.settings.open_connection_retry_timeout_ms / 1000
-    lease = control.lease(proxy.access)
-    try:
-        return await _in_role(proxy, control, at, limit, None)
-    finally:
-        lease.release()
-        proxy.io.discard(wire)
+    right = await _in_role(proxy, control, at, limit, None)
+    proxy.io.discard(wire)
+    return right
 
 
 async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, error: Exception | None) -> Wire:
@@ -204,8 +210,27 @@ async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, erro
                     outcome=errors.Outcome.NOT_SENT,
                     attempts=control.cell.attempts,
                 ) from cause
-            await io.sleep(max(0.0, min(io.jitter(pause(tries)), until - io.now())))
+            await io.sleep(max(0.0, min(io.jitter(_pause(proxy.settings, tries)), until - io.now())))
             want = replace(want, since=io.now())
+
+
+def _pause(settings: Settings, tries: int) -> float:
+    given = "open_connection_retry_interval_ms" in settings.given
+    return settings.open_connection_retry_interval_ms / 1000 if given else pause(tries)
+
+
+async def _topology_awaited(proxy: Proxy, control: Cluster) -> None:
+    """Give the writer time to say that it is one; whoever waits in vain goes on without."""
+    io, tries = proxy.io, 0
+    until = io.now() + proxy.settings.wait_for_initial_topology_ms / 1000
+    try:
+        while not control.cell.standing.settled and io.now() < until:
+            await io.ask(control.topology, RefreshTopology(until), until)
+            tries += 1
+            if not control.cell.standing.settled:
+                await io.sleep(max(0.0, min(io.jitter(pause(tries)), until - io.now())))
+    except (DeadlineExceeded, ActorStopped) as error:
+        log.debug("the writer of cluster %s is not known yet: %s", control.name, error)
 
 
 async def _asked(proxy: Proxy, plan: Plan, endpoint: Endpoint, wire: Wire) -> tuple[Dialect, Report]:

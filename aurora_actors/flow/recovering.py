@@ -45,10 +45,15 @@ def pause(tries: int) -> float:
 
 async def find(proxy: Proxy, control: Cluster, want: Want, until: float) -> tuple[Host, ...]:
     """Hosts that *want* may go to: from the published topology where it accounts for the loss, else by a search."""
+    return _known(control, want) or await proxy.io.ask(control.failover, FindHost(want, until), until)
+
+
+def _known(control: Cluster, want: Want) -> tuple[Host, ...]:
+    """The writer, where the published topology accounts for the loss."""
     standing = control.cell.standing
-    if explained(want, standing.topology, standing.verdict, standing.settled) and standing.topology.writer is not None:
-        return (standing.topology.writer,)
-    return await proxy.io.ask(control.failover, FindHost(want, until), until)
+    writer = standing.topology.writer
+    known = explained(want, standing.topology, standing.verdict, standing.settled)
+    return (writer,) if known and writer is not None else ()
 
 
 async def opened_in_role(proxy: Proxy, control: Cluster, host: Host, until: float, *, initial: bool) -> tuple[Wire, Host]:
@@ -72,10 +77,12 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
     io = proxy.io
     optional = call.fault is Fault.STALE and not proxy.must_leave()
     until = call.at + (LONGEST_OPTIONAL_SECONDS if optional else proxy.settings.failover_timeout_sec)
-    want = Want(proxy.mode, proxy.host, proxy.opened, call.at)
+    lost = proxy.host
+    want = Want(proxy.mode, lost, proxy.opened, call.at)
     ledger = Ledger(call.at, verdict=io.now() - call.at)
     attempts: list[Attempt] = []
     while True:
+        ledger = replace(ledger, searched=ledger.searched or not _known(control, want))
         try:
             hosts = await find(proxy, control, want, until)
         except ActorStopped:
@@ -84,18 +91,25 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
         except DeadlineExceeded:
             return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         if ledger.writer_known is None:
-            ledger = replace(ledger, writer_known=io.now() - call.at, searched=True)
+            ledger = replace(ledger, writer_known=io.now() - call.at)
         host, began = proxy.choose(hosts, initial=False), io.now()
         try:
             ledger = await _moved(proxy, control, host, until, ledger)
         except tries_again(proxy) as error:
             attempts.append(Attempt(str(host), began - call.at, _line(error)))
             await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
-            want = replace(want, since=io.now())
+            want = _wanted_now(proxy, want, host, began, error)
             if io.now() >= until:
                 return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         else:
-            return _succeeded(proxy, control, call, want.lost, ledger, tuple(attempts))
+            return _succeeded(proxy, control, call, lost, ledger, tuple(attempts))
+
+
+def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Exception) -> Want:
+    """What to ask for when *host* could not be had: one that refused lives, any other has to prove itself anew."""
+    refused = not isinstance(error, WrongRole) and not proxy.driver.failure(error, None).lost
+    want = replace(want, since=proxy.io.now())
+    return want if refused else replace(want, lost=host, opened=began)
 
 
 async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger) -> Ledger:

@@ -87,7 +87,8 @@ def answer(
 def why_stale(view: ClusterView, verdict: Verdict, mode: Mode, host: Host, opened: float) -> str:
     """Why a connection on *host* should go elsewhere before its next statement; empty: it should not.
 
-    *opened*: when its session was; news that is older says nothing against it.
+    *host*: in the role that it gave itself then. *opened*: when its session was; news that is older says nothing against
+    it. Whoever was brought to a reader by its instance endpoint stays there.
     """
     if host.id in view.down:
         return f"{host.id} is down"
@@ -95,7 +96,7 @@ def why_stale(view: ClusterView, verdict: Verdict, mode: Mode, host: Host, opene
     if view.doubt is not None or writer is None or verdict.at <= opened:
         return ""
     if mode is Mode.STRICT_WRITER:
-        return "" if writer.is_same(host) else f"{writer.id} writes now"
+        return f"{writer.id} writes now" if host.is_writer and not writer.is_same(host) else ""
     if mode is Mode.STRICT_READER and writer.is_same(host) and view.topology.readers:
         return f"{host.id} writes now"
     return ""

@@ -14,8 +14,10 @@ from aurora_actors.model.topology import Knowledge, Observation, doubted, observ
 
 __all__ = ["Probe", "Watch", "begun", "due", "ended", "looked", "missed", "pace", "saw", "started"]
 
-SEARCH_RATE = 22.0
-"""Probes a second over all hosts that have to be asked again and again; with the held ones and the endpoints under 25."""
+SEARCH_RATE = 23.0
+"""Probes a second over all members; one more goes to the given endpoint."""
+LEAST_RATE = 7.0
+"""What is left of that for hosts that have to be asked again and again, however many hold an answer back."""
 LOST_SHARE = 8.0
 """How many times rarer the host that was lost is asked than one that may take over from it."""
 SEARCH_SECONDS = 30.0
@@ -80,12 +82,14 @@ Step = tuple[Watch, tuple[Probe, ...]]
 
 
 def pace(watch: Watch, host_id: str, now: float) -> float:
-    """Seconds until *host_id* is asked again while searching: one budget, shared by all that have to be asked."""
+    """Seconds until *host_id* is asked again while searching: one budget, shared by all members."""
     if any(host.id == host_id for host in watch.endpoints) and watch.known.topology.host(host_id) is None:
         return ENDPOINT_SECONDS
-    asked = watch.unreachable | {host_id}
+    asked = watch.unreachable.intersection(host.id for host in watch.hosts) | {host_id}
     others = len(asked - {watch.lost})
-    turn = (others * LOST_SHARE + (watch.lost in asked)) / (LOST_SHARE * SEARCH_RATE)
+    # Whoever is not asked again and again holds an answer back: about one probe in HOLD_SECONDS.
+    rate = max(SEARCH_RATE - (len(watch.hosts) - len(asked)) / HOLD_SECONDS, LEAST_RATE)
+    turn = (others * LOST_SHARE + (watch.lost in asked)) / (LOST_SHARE * rate)
     interval = max(turn * LOST_SHARE, watch.least_lost) if host_id == watch.lost else max(turn, watch.least)
     age = now - (watch.since if watch.since is not None else now)
     slower = 2.0 ** int(age / SEARCH_SECONDS)
@@ -124,7 +128,9 @@ def started(watch: Watch, host_id: str, search: float) -> Step:
     watch = replace(watch, delayed=watch.delayed - {host_id})
     if host is None:
         return watch, ()
-    return _sending(watch, [Probe(host, 0.0, watch.known.doubt or 0.0, HOLD_SECONDS)])
+    # A host that is back says so at once, for those who wait for a reader; after that it may hold its answers.
+    hold = 0.0 if host_id in watch.unreachable else HOLD_SECONDS
+    return _sending(watch, [Probe(host, 0.0, watch.known.doubt or 0.0, hold)])
 
 
 def looked(watch: Watch) -> Step:
@@ -178,7 +184,7 @@ def missed(watch: Watch, host_id: str, now: float, *, had_session: bool) -> Step
     if host is None:
         return watch, ()
     delay = 0.0 if had_session else pace(watch, host_id, now)
-    return _sending(watch, [Probe(host, delay, watch.known.doubt or 0.0, HOLD_SECONDS)])
+    return _sending(watch, [Probe(host, delay, watch.known.doubt or 0.0)])
 
 
 def _sending(watch: Watch, probes: list[Probe]) -> Step:

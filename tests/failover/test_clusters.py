@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -17,13 +17,6 @@ import aurora_actors
 from aurora_actors import FailoverSuccessError
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
-
-
-@pytest.fixture(autouse=True)
-def no_cluster_left() -> Iterator[None]:
-    system.stop(5.0)
-    yield
-    system.stop(5.0)
 
 
 def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:

@@ -22,13 +22,6 @@ WHO = "SELECT aurora_db_instance_identifier()"
 QUICK: Any = {"failure_detection_time_ms": 400, "failure_detection_interval_ms": 200}
 
 
-@pytest.fixture(autouse=True)
-def no_cluster_left() -> Iterator[None]:
-    system.stop(5.0)
-    yield
-    system.stop(5.0)
-
-
 @pytest.fixture
 def switched() -> Iterator[list[Any]]:
     events: list[Any] = []

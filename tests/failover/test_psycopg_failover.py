@@ -6,7 +6,6 @@ import copy
 import logging
 import pickle
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -20,12 +19,6 @@ from aurora_actors import AwsWrapperConnection, FailoverSuccessError, Outcome, T
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
 from aurora_actors.lab.values import Habit
-
-
-@pytest.fixture(autouse=True)
-def no_cluster_left() -> Iterator[None]:
-    yield
-    system.stop(5.0)
 
 
 def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:

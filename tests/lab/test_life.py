@@ -75,7 +75,8 @@ lab.crash("database-2")
 lab.restart("database-2")
 lab.slow("database-1", 20)
 lab.cut_flow("database-1")
-print(lab.directory, lab.address("database-1")[0], *(host.server.process.pid for host in lab.cluster.hosts.values()), flush=True)
+pids = (host.server.process.pid for host in lab.cluster.hosts.values())
+print(lab.directory, lab.address("database-1")[0], *pids, flush=True)
 sys.stdin.read()
 """
 
