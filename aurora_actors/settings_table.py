@@ -69,7 +69,7 @@ class Setting:
         return self.wrapper_default is None
 
 
-_OTHER_DIALECTS = "global-aurora-pg multi-az-pg rds-multi-az-pg-cluster mysql rds-mysql aurora-mysql"
+_OTHER_DIALECTS = "global-aurora-pg mysql rds-mysql aurora-mysql"
 _OTHER_DIALECTS += " global-aurora-mysql multi-az-mysql rds-multi-az-mysql-cluster mariadb"
 _REFUSED_DIALECTS = (
     *((code, "known to the AWS wrapper, not in this version of aurora_actors") for code in _OTHER_DIALECTS.split()),

@@ -195,7 +195,7 @@ MS = "expected a whole number of milliseconds from 10 to 86400000, such as 30000
 SECONDS = "expected a number of seconds from 0.01 to 86400, such as 60"
 BOOLEAN = "expected true or false (or on, off, yes, no, 1, 0)"
 ELSEWHERE = "known to the AWS wrapper, not in this version of aurora_actors"
-OTHER_DIALECTS = ("aurora_mysql", "global-aurora-pg", "multi-az-pg", "RDS-multi-AZ-pg-cluster", "mariadb", "mysql")
+OTHER_DIALECTS = ("aurora_mysql", "global-aurora-pg", "mariadb", "mysql")
 BAD_VALUES: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("topology_refresh_ms", MS, ("", "true", "100.5", "5_000", "5s", "\u0665\u0660", "9" * 5000, b"5000", [50])),
     ("topology_refresh_ms", f"topology_refresh_ms='soon': {MS}", ("soon",)),

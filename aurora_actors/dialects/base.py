@@ -41,6 +41,8 @@ class Dialect(Protocol):
     """The value of ``wrapper_dialect``."""
     names_hosts: ClassVar[bool]
     """Whether the engine knows its DB instances by name, so that instance endpoints can be derived."""
+    otherwise: ClassVar[str | None]
+    """The code of the dialect to try where this one's report is not what it was taken for; None: there is none."""
     report_sql: ClassVar[str]
     """Asks a host who it is, which role it plays and whom it knows."""
     faults: ClassVar[Mapping[str, Fault]]

@@ -36,15 +36,18 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
 # One row, cheap, valid on every PostgreSQL: to_regproc answers NULL where the function does not exist.
 DETECT_SQL = (
     "SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'rds.extensions'),"
-    " pg_catalog.to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL"
+    " pg_catalog.to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL,"
+    " pg_catalog.to_regproc('rds_tools.multi_az_db_cluster_source_dbi_resource_id') IS NOT NULL"
 )
 
 
 def detected(rows: Rows) -> str:
-    """The code of the dialect that answered ``DETECT_SQL`` so: ``aurora-pg``, ``rds-pg`` or ``pg``."""
-    extensions, has_status = rows[0]
+    """The code of the dialect that answered ``DETECT_SQL`` so: ``aurora-pg``, ``multi-az-pg``, ``rds-pg`` or ``pg``."""
+    extensions, has_status, has_source = rows[0]
     if has_status == "t" and "aurora_stat_utils" in (extensions or ""):
         return AuroraPostgres.code
+    if has_source == "t" and extensions is not None:
+        return "multi-az-pg"
     return RdsPostgres.code if extensions is not None else Postgres.code
 
 
@@ -65,6 +68,7 @@ class Postgres:
 
     code: ClassVar[str] = "pg"
     names_hosts: ClassVar[bool] = False
+    otherwise: ClassVar[str | None] = None
     faults: ClassVar[Mapping[str, Fault]] = FAULTS
     # The timeline is in the first eight digits of the WAL file's name, which only a host out of recovery can tell.
     report_sql: ClassVar[str] = (
@@ -82,11 +86,14 @@ class Postgres:
     def read(self, rows: Rows) -> Report:
         if not rows:
             raise ValueError("the host gave an empty answer to the question who it is")
-        host_id, in_recovery, waited = rows[0][:3]
+        host_id, (in_recovery, waited) = self._own_id(rows), rows[0][1:3]
         role = Role.READER if in_recovery == "t" else Role.WRITER
         members = self._members(rows)
-        promotion = self._promotion(rows, host_id or "", members) if role is Role.WRITER else 0.0
-        return Report(host_id or "", role, members, promotion, float(waited or 0.0))
+        promotion = self._promotion(rows, host_id, members) if role is Role.WRITER else 0.0
+        return Report(host_id, role, members, promotion, float(waited or 0.0))
+
+    def _own_id(self, rows: Rows) -> str:
+        return rows[0][0] or ""
 
     def _members(self, rows: Rows) -> tuple[HostRow, ...]:
         return ()

@@ -247,6 +247,12 @@ async def _asked(proxy: Proxy, plan: Plan, endpoint: Endpoint, wire: Wire) -> tu
     if code is None:
         code = detected(await io.query(wire, DETECT_SQL, until))
     dialect = _dialect(code)
+    try:
+        return dialect, dialect.read(await io.query(wire, dialect.report_sql, until))
+    except ValueError:
+        if plan.dialect is not None or dialect.otherwise is None:
+            raise
+    dialect = _dialect(dialect.otherwise)
     return dialect, dialect.read(await io.query(wire, dialect.report_sql, until))
 
 
