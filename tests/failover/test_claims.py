@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.failover.applications import connect, connections, where
 from tests.lab.sessions import eventually
 
 FACT_SECONDS = 30.0
-OFTEN = {"topology_refresh_ms": 50}
+OFTEN: Any = {"topology_refresh_ms": 50}
 
 
 def test_a_reader_s_claim_for_itself_makes_no_writer(aurora_lab: PostgresLab) -> None:
