@@ -171,13 +171,20 @@ def connects(order: Order) -> Order:
 
 
 def logins(order: Order) -> Order:
-    """Open *connections*, eight at a time, and note when all are open."""
+    """Open *connections*, *at_once* at a time, each with a *commit* or none, and note when all are open."""
     from concurrent.futures import ThreadPoolExecutor
 
     connect, _ = SUBJECTS[order["subject"]](order)
+
+    def opened_one(_: int) -> Any:
+        conn = connect()
+        if order["commit"]:
+            conn.execute(INSERT)
+        return conn
+
     with ThreadPoolExecutor(order["at_once"]) as pool:
         began, cpu = monotonic(), process_time()
-        opened = list(pool.map(lambda _: connect(), range(order["connections"])))
+        opened = list(pool.map(opened_one, range(order["connections"])))
         ended = monotonic(), process_time()
     for conn in opened:
         conn.close()

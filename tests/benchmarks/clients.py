@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -82,6 +83,15 @@ class Client:
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         return self._answer()
+
+    def until(self, fact: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
+        """The first mark of which *fact* is true, or the last one after *seconds*."""
+        deadline = monotonic() + seconds
+        while True:
+            mark = self.ask("mark")
+            if fact(mark) or monotonic() > deadline:
+                return mark
+            sleep(SAMPLE_SECONDS)
 
     def _answer(self) -> dict[str, Any]:
         try:

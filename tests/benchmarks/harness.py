@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 __all__ = ["Cell", "Plan", "Spread", "Table", "differences", "load", "machine", "rounds"]
 
@@ -43,18 +43,29 @@ class Spread:
     count: int
     unit: str = ""
     digits: int = 1
+    shown: Literal["extremes", "quartiles"] = "extremes"
 
     @classmethod
-    def of(cls, values: Iterable[float], unit: str = "", *, scale: float = 1.0, digits: int = 1) -> Spread | None:
+    def of(
+        cls,
+        values: Iterable[float],
+        unit: str = "",
+        *,
+        scale: float = 1.0,
+        digits: int = 1,
+        shown: Literal["extremes", "quartiles"] = "extremes",
+    ) -> Spread | None:
         """None where nothing was measured: an empty cell, never a zero."""
         found = sorted(value * scale for value in values)
         if not found:
             return None
         cuts = statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else [found[0]] * 3
-        return cls(statistics.median(found), found[0], found[-1], (cuts[0], cuts[2]), len(found), unit, digits)
+        return cls(statistics.median(found), found[0], found[-1], (cuts[0], cuts[2]), len(found), unit, digits, shown)
 
     def __str__(self) -> str:
-        middle, low, high = (f"{value:.{self.digits}f}" for value in (self.median, self.low, self.high))
+        edges = self.quartiles if self.shown == "quartiles" else (self.low, self.high)
+        # + 0.0: no minus before a zero.
+        middle, low, high = (f"{round(value, self.digits) + 0.0:.{self.digits}f}" for value in (self.median, *edges))
         return middle if self.count == 1 else f"{middle} ({low} to {high})"
 
 

@@ -23,6 +23,8 @@ from tests.benchmarks.harness import ROOT, Plan, Table, Watch, machine
 # In this order: what needs a quiet machine most comes first, the long outages last.
 ROWS = ("cost", "connect", "plain", "threads", "failover", "many", "search")
 EVENTS, QUICK_EVENTS = 15, 3
+WIDTH = 160
+"""Columns of a table that is not printed on a terminal."""
 
 
 def main(
@@ -36,8 +38,10 @@ def main(
     unknown = [name for name in names if name not in ROWS]
     if unknown:
         raise typer.BadParameter(f"no rows named {', '.join(unknown)}; there are {', '.join(ROWS)}")
-    console = Console(soft_wrap=False)
-    plan = Plan(events or (QUICK_EVENTS if quick else EVENTS), quick, lambda text: console.log(text))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    plan = Plan(events or (QUICK_EVENTS if quick else EVENTS), quick, lambda text: console.print(text, style="dim", highlight=False))
     about, made = machine(), list[Table]()
     for name, value in about.items():
         console.print(f"{name}: {value}", highlight=False)
@@ -54,4 +58,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()
