@@ -13,7 +13,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from time import monotonic, process_time, sleep
 from typing import Any
 
@@ -64,8 +64,8 @@ SUBJECTS: dict[str, Callable[[Order], tuple[Connect, tuple[type[Exception], ...]
 
 def _noted(name: str) -> Callable[..., None]:
     def note(sender: str, *, event: Any) -> None:
-        ledger = getattr(event, "ledger", None)
-        facts.append({"name": name, "at": event.at, "ledger": asdict(ledger) if is_dataclass(ledger) else None})
+        ledger = asdict(event.ledger) if name == "connection_switched" else None
+        facts.append({"name": name, "at": event.at, "ledger": ledger})
 
     return note
 
@@ -82,8 +82,8 @@ class Application:
         self.work = threading.Event()
         self.stop = threading.Event()
         self.ready = threading.Semaphore(0)
-        connections = order.get("connections", 1)
-        workers = order.get("workers", connections)
+        connections = int(order.get("connections", 1))
+        workers = int(order.get("workers", connections))
         self.work.set()
         self.threads = [threading.Thread(target=self._worked, name=f"application-{n}") for n in range(workers)]
         for thread in self.threads:

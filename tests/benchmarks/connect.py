@@ -13,7 +13,6 @@ import psycopg
 import aurora_actors
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
-
 from tests.benchmarks.clients import once, python
 from tests.benchmarks.harness import Plan, Spread, Table
 from tests.benchmarks.relay import Relay, Talk
@@ -70,8 +69,8 @@ def _trips() -> Table:
         stack.callback(aurora_actors.set_resolver, None)
         stack.callback(system.stop, 5.0)
     table.notes = [
-        "Counted by a relay between client and servers; the TCP handshake is one more for each. psycopg asks for TLS first,"
-        " which the lab's servers decline: that is one of the round trips of all.",
+        ("Counted by a relay between client and servers; the TCP handshake is one more for each. psycopg asks for TLS"
+        " first, which the lab's servers decline: that is one of the round trips of all."),
         f"Sessions beside: opened in the background within {BESIDE_SECONDS:g} s after the connect returned.",
         *notes,
     ]
@@ -93,8 +92,8 @@ def _times(plan: Plan) -> Table:
         ]
         table.add(subject, *cells)
     table.notes = [
-        "Fresh processes in turns, driver and library imported before; first: the process knows no cluster yet; next: the"
-        f" {TIMES} connects after it, while it is open. CPU of all threads, up to the return of connect.",
+        ("Fresh processes in turns, driver and library imported before; first: the process knows no cluster yet; next: the"
+        f" {TIMES} connects after it, while it is open. CPU of all threads, up to the return of connect."),
         "Through the cluster endpoint; wall and CPU as median (least to most).",
     ]
     return table

@@ -16,7 +16,6 @@ import aurora_actors
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
 from aurora_actors.plugin import Execute, Plugin, Proceed
-
 from tests.benchmarks.harness import Plan, Spread, Table, differences, rounds
 
 __all__ = ["Bystander", "tables"]
@@ -80,7 +79,7 @@ def tables(plan: Plan) -> list[Table]:
 def _connections(lab: PostgresLab, base: type[psycopg.Connection[Any]]) -> Iterator[dict[str, Any]]:
     address, port = lab.address(lab.writer)
     direct, name = lab.conninfo("writer", hostaddr=address, port=port), lab.conninfo("writer")
-    failover = ",".join(("initial_connection", "aurora_connection_tracker", "failover", Bystander.name))
+    failover = f"initial_connection,aurora_connection_tracker,failover,{Bystander.name}"
     with ExitStack() as stack:
         opened = {
             BASE: base.connect(direct),
@@ -117,8 +116,8 @@ def _stubbed(plan: Plan, lab: PostgresLab) -> Table:
         finally:
             Switched.at_once = False
     table.notes = [
-        f"Process CPU, medians of {count} rounds of {calls} calls in shuffled order. Rows 'added': the difference from raw"
-        " within a round, median (quartiles); under 'raw again' it is the noise.",
+        (f"Process CPU, medians of {count} rounds of {calls} calls in shuffled order. Rows 'added': the difference from raw"
+        " within a round, median (quartiles); under 'raw again' it is the noise."),
         "psycopg's own classes; only Connection.wait is replaced, for raw and ours alike.",
         "To reach: under 1 µs added per execute + fetchone with the default plugins.",
     ]
@@ -141,8 +140,8 @@ def _on_the_lab(plan: Plan, lab: PostgresLab) -> Table:
             table.add(f"{name}, ratio to raw", *(_quartiles(ratios[one], "", 1.0) for one in table.columns))
             plan.say(f"cost, on the lab: {name}")
     table.notes = [
-        f"Medians of {count} rounds of {calls} calls in shuffled order; differences and ratios within a round, median"
-        " (quartiles). 'raw again' is the noise.",
+        (f"Medians of {count} rounds of {calls} calls in shuffled order; differences and ratios within a round, median"
+        " (quartiles). 'raw again' is the noise."),
     ]
     return table
 

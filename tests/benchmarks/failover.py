@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aurora_actors.lab.values import Habit, OperationRecord
-
 from tests.benchmarks.clients import Client
 from tests.benchmarks.harness import Plan, Spread, Table
 from tests.benchmarks.servers import Line, Servers, running
@@ -97,10 +96,10 @@ def _recovery(plan: Plan, seen: Sequence[Habitual]) -> Table:
                 *(Spread.of(values, "ms", scale=1000, digits=0) for values in found),
             )
     table.notes = [
-        "Median (least to most). The lab's own session on the promoted host tries to commit every 2 ms; a commit counts"
-        " when a reader has it, the lab's own too.",
-        f"Crash by SIGKILL, promotion {AFTER_SECONDS:g} s later; ours and libpq side by side in the same events, each in"
-        " a process of its own. libpq: all hosts, target_session_attrs=read-write, connect_timeout=2, retry every 50 ms.",
+        ("Median (least to most). The lab's own session on the promoted host tries to commit every 2 ms; a commit counts"
+        " when a reader has it, the lab's own too."),
+        (f"Crash by SIGKILL, promotion {AFTER_SECONDS:g} s later; ours and libpq side by side in the same events, each in"
+        " a process of its own. libpq: all hosts, target_session_attrs=read-write, connect_timeout=2, retry every 50 ms."),
         "To reach: every event recovers; the median from the first commit at most the larger of 40 ms and libpq's.",
     ]
     return table

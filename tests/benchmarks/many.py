@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from aurora_actors.flow.io import LOGINS_AT_ONCE
-
 from tests.benchmarks.clients import Client, once
 from tests.benchmarks.harness import Plan, Spread, Table
 from tests.benchmarks.servers import Servers, running
@@ -44,8 +43,8 @@ def tables(plan: Plan) -> list[Table]:
     table = Table(
         "Failover of many connections",
         [
-            "recovered", "first back", "all back", "all back, from the promotion", "raw: as many logins", "raw: logins and a commit",
-            "all back / raw logins", "new sessions", "searches", "peak threads", "client CPU",
+            "recovered", "first back", "all back", "all back, from the promotion", "raw: as many logins",
+            "raw: logins and a commit", "all back / raw logins", "new sessions", "searches", "peak threads", "client CPU",
         ],
     )  # fmt: skip
     for size in SIZES[:1] if plan.quick else SIZES:
@@ -72,12 +71,12 @@ def tables(plan: Plan) -> list[Table]:
             )
     table.notes = [
         "Times in ms from the lab's first commit unless said otherwise; CPU in seconds, from the kill until all are back.",
-        f"Subjects take turns, one event each, sessions kept, promotion {AFTER_SECONDS:g} s after the kill. Threads include"
-        " one per connection, the application's own.",
-        f"raw: after each event a fresh process of psycopg alone opens as many connections to the same host,"
-        f" {LOGINS_AT_ONCE} at a time; it sends nothing, or one INSERT each.",
-        "New sessions: logins that servers let in, from the kill until all are back, those of monitors and of libpq on"
-        " readers included.",
+        (f"Subjects take turns, one event each, sessions kept, promotion {AFTER_SECONDS:g} s after the kill. Threads"
+        " include one per connection, the application's own."),
+        (f"raw: after each event a fresh process of psycopg alone opens as many connections to the same host,"
+        f" {LOGINS_AT_ONCE} at a time; it sends nothing, or one INSERT each."),
+        ("New sessions: logins that servers let in, from the kill until all are back, those of monitors and of libpq on"
+        " readers included."),
         "To reach: all back within 1.2 of the raw logins; one search; at most connections + 2 x hosts (6) new sessions.",
     ]
     return [table]

@@ -11,7 +11,6 @@ import psycopg
 import aurora_actors
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
-
 from tests.benchmarks.harness import Plan, Table
 from tests.benchmarks.relay import PATIENCE_SECONDS, Relay, Talk
 
@@ -72,7 +71,10 @@ def tables(plan: Plan) -> list[Table]:
     """Each case once with psycopg and once with us."""
     table = Table(
         "Plain PostgreSQL, default settings: what the server sees",
-        ["psycopg: statements", "ours", "psycopg: round trips", "ours: round trips", "bytes sent", "ours: bytes sent", "same"],
+        [
+            "psycopg: statements", "ours: statements", "psycopg: round trips", "ours: round trips", "psycopg: bytes",
+            "ours: bytes", "same",
+        ],
     )
     with PostgresLab(hosts=1, flavour="plain") as lab, Relay(lab.address(lab.writer)) as relay:
         conninfo = lab.conninfo("writer", host=relay.address[0], port=relay.address[1])
@@ -80,8 +82,7 @@ def tables(plan: Plan) -> list[Table]:
             theirs = _seen(relay, lambda: psycopg.connect(conninfo), case)
             ours = _seen(relay, lambda: aurora_actors.connect(psycopg.connect, conninfo), case)
             same = len(theirs) == len(ours) and all(
-                (one.comparable, one.sent) == (other.comparable, other.sent)
-                for one, other in zip(theirs, ours, strict=True)
+                one.comparable == other.comparable for one, other in zip(theirs, ours, strict=True)
             )
             pairs = [
                 sum(measure(talk) for talk in talks)
@@ -90,7 +91,10 @@ def tables(plan: Plan) -> list[Table]:
             ]
             table.add(name, *pairs, "yes" if same else "NO")
         system.stop(5.0)
-    table.notes = ["same: equal messages with equal bodies (the login's nonces apart), in equal order, on as many connections."]
+    table.notes = [
+        "same: equal messages with equal bodies (the login's nonces apart), in equal order, on as many connections.",
+        "psycopg's pipelines send a Flush (5 bytes) or not as time has it, with and without us: counted, not compared.",
+    ]
     return [table]
 
 

@@ -63,7 +63,7 @@ def _made(table: Table, edges: box.Box) -> RichTable:
     for column in table.columns:
         made.add_column(column, justify="right")
     for name, cells in table.rows:
-        made.add_row(name, *("–" if cell is None else _text(cell) for cell in cells))
+        made.add_row(name, *("-" if cell is None else _text(cell) for cell in cells))
     return made
 
 

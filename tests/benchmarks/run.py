@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ from tests.benchmarks.harness import ROOT, Plan, Table, Watch, machine
 
 # In this order: what needs a quiet machine most comes first, the long outages last.
 ROWS = ("cost", "connect", "plain", "threads", "failover", "many", "search")
+OUT = ROOT / "docs" / "benchmarks"
 EVENTS, QUICK_EVENTS = 15, 3
 WIDTH = 160
 """Columns of a table that is not printed on a terminal."""
@@ -31,7 +33,7 @@ def main(
     rows: Annotated[str, typer.Option(help=f"Which tables, of {','.join(ROWS)}; all if not given.")] = "",
     events: Annotated[int | None, typer.Option(min=1, help=f"Failovers per habit, {EVENTS} if not given.")] = None,
     quick: Annotated[bool, typer.Option(help="As little as still shows something; below two minutes.")] = False,
-    out: Annotated[Path, typer.Option(help="Where results.md and results.json are written.")] = ROOT / "docs/benchmarks",
+    out: Annotated[Path, typer.Option(help="Where results.md and results.json are written.")] = OUT,
 ) -> None:
     """Measure, print, and write down."""
     names = [name for name in rows.replace(" ", "").split(",") if name] or list(ROWS)
@@ -41,8 +43,10 @@ def main(
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    plan = Plan(events or (QUICK_EVENTS if quick else EVENTS), quick, lambda text: console.print(text, style="dim", highlight=False))
+    say = partial(console.print, style="dim", highlight=False)
+    plan = Plan(events or (QUICK_EVENTS if quick else EVENTS), quick, say)
     about, made = machine(), list[Table]()
+    paths: tuple[Path, ...] = ()
     for name, value in about.items():
         console.print(f"{name}: {value}", highlight=False)
     for name in names:

@@ -71,11 +71,11 @@ def tables(plan: Plan) -> list[Table]:
             if outage == OUTAGES[0]:
                 _outage(plan, servers, table, [("libpq", 50)], outage)
     table.notes = [
-        "Applications side by side in one outage, each in its process with its own login; the writer is dead, two readers live.",
+        "Applications side by side, each with its own process and login; the writer is dead, two readers live.",
         "CPU of the client process from half a second into the outage to its end; 'after 30 s': of the time after that.",
-        "Tries: statements of monitors and logins seen by readers, and look-ups of the names of the lost host and the"
-        " endpoint (a refused TCP connect leaves no trace on a dead server); libpq looks nothing up.",
-        "To reach: at most 25 probes a second and one connection per host and process; under 5 % of a core; less after 30 s.",
+        ("Tries: statements of monitors and logins seen by readers, and look-ups of the names of the lost host and the"
+        " endpoint (a refused TCP connect leaves no trace on a dead server); libpq looks nothing up."),
+        "To reach: at most 25 probes a second, one connection per host and process, under 5 % of a core; less after 30 s.",
     ]
     return [table]
 

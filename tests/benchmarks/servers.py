@@ -17,7 +17,7 @@ from psycopg import sql
 from aurora_actors.lab import PostgresLab
 from aurora_actors.lab.state import StateFile
 
-__all__ = ["Line", "Servers", "running"]
+__all__ = ["MONITOR", "Line", "Servers", "parsed", "running"]
 
 PASSWORD = "bench"
 MONITOR = "aurora_actors-monitor"
@@ -28,7 +28,7 @@ SETTINGS = {
     "log_statement": "all",
     "log_line_prefix": "%m [%p] %u@%d/%a ",
 }
-_LINE = re.compile(r"(?P<at>\S+ \S+) UTC \[(?P<pid>\d+)\] (?P<user>[^@]*)@(?P<database>[^/]*)/(?P<application>\S*) (?P<text>.*)")
+_LINE = re.compile(r"(?P<at>\S+ \S+) UTC \[(?P<pid>\d+)\] (?P<user>[^@]*)@[^/]*/(?P<application>\S*) (?P<text>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +106,24 @@ class Servers:
             with self._log(host).open("rb") as file:
                 file.seek(self._offsets.get(host, 0))
                 text = file.read().decode(errors="replace")
-            found += [_line(host, match, ahead) for match in map(_LINE.match, text.splitlines()) if match]
+            found += parsed(host, text, ahead)
         return sorted(found, key=lambda line: line.at)
 
     def _log(self, host: str) -> Path:
         return self.lab.directory / host / "server.log"
 
 
-def _line(host: str, match: re.Match[str], ahead: float) -> Line:
-    at = datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC).timestamp() - ahead
-    return Line(host, at, int(match["pid"]), match["user"], match["application"], match["text"])
+def parsed(host: str, text: str, ahead: float) -> list[Line]:
+    """The lines of a log. *ahead*: by how much the time of day is ahead of ``time.monotonic()``, in seconds."""
+    matches = filter(None, map(_LINE.match, text.splitlines()))
+    return [
+        Line(host, _time(match["at"]) - ahead, int(match["pid"]), match["user"], match["application"], match["text"])
+        for match in matches
+    ]
+
+
+def _time(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC).timestamp()
 
 
 @contextmanager
