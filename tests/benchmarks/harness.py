@@ -80,11 +80,16 @@ class Table:
     columns: Sequence[str]
     rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    targets: list[tuple[str, bool]] = field(default_factory=list)
     load: tuple[float, float] = (0.0, 0.0)
     seconds: float = 0.0
 
     def add(self, name: str, *cells: Cell) -> None:
         self.rows.append((name, list(cells)))
+
+    def target(self, what: str, reached: bool) -> None:
+        """Say what was to be reached, and whether it was."""
+        self.targets.append((what, reached))
 
 
 def rounds(subjects: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
@@ -115,6 +120,9 @@ def machine() -> dict[str, Any]:
     """What the figures depend on besides the code."""
     import psycopg
 
+    from aurora_actors.lab.account import server_account
+    from aurora_actors.lab.binaries import DEFAULT_VERSION, find_binaries
+
     libpq = psycopg.pq.version()
     return {
         "cores": os.cpu_count(),
@@ -122,6 +130,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "psycopg": f"{psycopg.__version__} ({psycopg.pq.__impl__}), libpq {libpq // 10000}.{libpq % 10000}",
+        "servers": find_binaries(DEFAULT_VERSION, server_account()).banner,
         "pykka": version("pykka"),
         "blinker": version("blinker"),
         "aurora_actors": f"{version('aurora-actors')} {_commit()}".strip(),
@@ -162,6 +171,7 @@ def as_json(tables: Iterable[Table]) -> list[dict[str, Any]]:
             "load": table.load,
             "seconds": round(table.seconds, 1),
             "notes": table.notes,
+            "targets": [{"target": what, "reached": reached} for what, reached in table.targets],
             "rows": [
                 {
                     "name": name,

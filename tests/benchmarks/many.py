@@ -14,6 +14,8 @@ __all__ = ["tables"]
 SIZES = (50, 200)
 SUBJECTS = ("ours", "libpq")
 AFTER_SECONDS = 1.0
+HOSTS = 3
+LONGEST_SHARE = 1.2
 PAUSE_SECONDS = 0.004
 """Between two commits of one connection, times the number of connections: all together some 250 a second, whatever
 their number, so that those who are back do not keep the rest from coming back."""
@@ -49,7 +51,7 @@ def tables(plan: Plan) -> list[Table]:
     )  # fmt: skip
     for size in SIZES[:1] if plan.quick else SIZES:
         found = {name: Found() for name in SUBJECTS}
-        with running([*(f"bench_{name}" for name in SUBJECTS), "bench_raw"]) as servers:
+        with running([*(f"bench_{name}" for name in SUBJECTS), "bench_raw"], hosts=HOSTS) as servers:
             for number in range(plan.count(5, 1)):
                 for subject in SUBJECTS if number % 2 == 0 else reversed(SUBJECTS):
                     _round(servers, subject, size, found[subject])
@@ -69,6 +71,7 @@ def tables(plan: Plan) -> list[Table]:
                 Spread.of(one.threads, digits=0),
                 Spread.of(one.cpu, "s", digits=2),
             )
+        _judge(table, size, found["ours"])
     table.notes = [
         "Times in ms from the lab's first commit unless said otherwise; CPU in seconds, from the kill until all are back.",
         (f"Subjects take turns, one event each, sessions kept, promotion {AFTER_SECONDS:g} s after the kill. Threads"
@@ -77,9 +80,19 @@ def tables(plan: Plan) -> list[Table]:
         f" {LOGINS_AT_ONCE} at a time; it sends nothing, or one INSERT each."),
         ("New sessions: logins that servers let in, from the kill until all are back, those of monitors and of libpq on"
         " readers included."),
-        "To reach: all back within 1.2 of the raw logins; one search; at most connections + 2 x hosts (6) new sessions.",
     ]
     return [table]
+
+
+def _judge(table: Table, size: int, ours: Found) -> None:
+    share = Spread.of(ours.share)
+    table.target(
+        f"{size} connections: all back, within {LONGEST_SHARE:g} of the raw logins",
+        ours.recovered == ours.wanted and share is not None and share.median <= LONGEST_SHARE,
+    )
+    table.target(f"{size} connections: one search", set(ours.searches) == {1})
+    most = size + 2 * HOSTS
+    table.target(f"{size} connections: at most {most} new sessions", max(ours.sessions, default=most + 1) <= most)
 
 
 def _round(servers: Servers, subject: str, size: int, found: Found) -> None:

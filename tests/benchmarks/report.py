@@ -26,6 +26,8 @@ def show(console: Console, table: Table) -> None:
     console.print(_made(table, box.SIMPLE_HEAD))
     for note in (*table.notes, _taken(table)):
         console.print(f"  {note}", highlight=False, style="dim")
+    for what, reached in table.targets:
+        console.print(f"  {_verdict(reached)}: {what}", highlight=False, style="green" if reached else "bold red")
 
 
 def write(directory: Path, tables: Sequence[Table], machine: dict[str, Any], arguments: str) -> tuple[Path, Path]:
@@ -49,7 +51,12 @@ def _page(tables: Sequence[Table], machine: dict[str, Any], arguments: str) -> s
         console.print(_made(table, box.MARKDOWN))
         rows = [line.strip() for line in out.getvalue().splitlines() if line.strip()]
         lines += ["", f"## {table.title}", "", *rows, "", *(f"- {note}" for note in (*table.notes, _taken(table)))]
+        lines += [f"- **{_verdict(reached)}**: {what}" for what, reached in table.targets]
     return "\n".join(lines) + "\n"
+
+
+def _verdict(reached: bool) -> str:
+    return "reached" if reached else "NOT REACHED"
 
 
 def _taken(table: Table) -> str:
