@@ -10,6 +10,7 @@ processes of a machine share.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -41,6 +42,8 @@ def ours(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
     from aurora_actors import signals
     from aurora_actors.lab import resolver_from
 
+    # A host that is down is news to a user, and here the subject.
+    logging.getLogger("aurora_actors").setLevel(logging.ERROR)
     resolve = resolver_from(order["state"])
 
     def counted(host: str, port: int) -> list[tuple[str, int]]:
@@ -78,6 +81,7 @@ class Application:
         self.pause = order.get("pause", 0.002)
         self.losses: list[Order] = []
         self.failures: list[str] = []
+        self.lost: float | None = None
         self.held: list[Any] = []
         self.work = threading.Event()
         self.stop = threading.Event()
@@ -110,6 +114,7 @@ class Application:
             except psycopg.Error as error:
                 told = monotonic()
                 lost = lost or told
+                self.lost = self.lost or lost
                 if not isinstance(error, self.kept):
                     if conn is not None:
                         conn.close()
@@ -139,7 +144,7 @@ class Application:
     def mark(self) -> Order:
         """Where the process is now."""
         names = [thread.name for thread in threading.enumerate() if not thread.name.startswith("application-")]
-        return {"at": monotonic(), "cpu": process_time(), "threads": names, "back": len(self.losses)}
+        return {"at": monotonic(), "cpu": process_time(), "threads": names, "back": len(self.losses), "lost": self.lost}
 
     def report(self) -> Order:
         """What happened since the last report."""

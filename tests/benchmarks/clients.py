@@ -84,9 +84,8 @@ class Client:
         self._process.stdin.flush()
         return self._answer()
 
-    def until(self, fact: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
-        """The first mark of which *fact* is true, or the last one after *seconds*."""
-        deadline = monotonic() + seconds
+    def until(self, fact: Callable[[dict[str, Any]], bool], deadline: float) -> dict[str, Any]:
+        """The first mark of which *fact* is true, or the first one after *deadline* (``time.monotonic()``)."""
         while True:
             mark = self.ask("mark")
             if fact(mark) or monotonic() > deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import monotonic
 
 from aurora_actors.flow.io import LOGINS_AT_ONCE
 from tests.benchmarks.clients import Client, once
@@ -107,7 +108,7 @@ def _round(servers: Servers, subject: str, size: int, found: Found) -> None:
         client.threads = 0
         # The old writer's copying of itself would take its share of the machine meanwhile.
         record = lab.failover(how="crash", after_seconds=AFTER_SECONDS, rejoin=False)
-        after = client.until(lambda mark: mark["back"] >= size, BACK_SECONDS)
+        after = client.until(lambda mark: mark["back"] >= size, monotonic() + BACK_SECONDS)
         threads = client.threads
         client.ask("idle")
         sessions = [line for line in servers.lines() if line.is_session and line.user == f"bench_{subject}"]

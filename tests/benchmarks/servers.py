@@ -77,9 +77,12 @@ class Servers:
                 host.server.query(f"ALTER SYSTEM SET {name} = '{value}'")
             host.server.query("SELECT pg_reload_conf()")
 
-    def order(self, subject: str, user: str, **more: Any) -> dict[str, Any]:
-        """What an application of *subject* needs to know: libpq is given all hosts, the others the cluster's name."""
-        known: dict[str, Any] = {"user": user, "password": PASSWORD, "application_name": user}
+    def order(self, subject: str, user: str, *, known: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        """What an application of *subject* is told: libpq all hosts, raw the writer's address, others the cluster's name.
+
+        *known*: more for its conninfo.
+        """
+        known = {"user": user, "password": PASSWORD, "application_name": user, **(known or {})}
         if subject == "libpq":
             places = [self.lab.address(host) for host in self.lab.hosts]
             known |= {

@@ -63,11 +63,11 @@ def _counted(servers: Servers, connections: int) -> tuple[list[str], list[str], 
             most = max(most, mark["threads"], key=len)
             return bool(mark["at"] > began + SEARCH_SECONDS)
 
-        client.until(searched, 2 * SEARCH_SECONDS)
+        client.until(searched, began + 2 * SEARCH_SECONDS)
         servers.lab.restart(writer)
         servers.lab.wait_ready()
         closed = client.ask("close")["at"]
-        last = client.until(lambda mark: len(mark["threads"]) == 1, GRACE_SECONDS + WORKERS_SECONDS)
+        last = client.until(lambda mark: len(mark["threads"]) == 1, closed + GRACE_SECONDS + WORKERS_SECONDS)
     left = [name for name in last["threads"] if name != "MainThread"]
     return rest, most, None if left else last["at"] - closed, left
 
