@@ -105,8 +105,10 @@ class Application:
 
     def _commit(self) -> None:
         conn: Any = None
-        first, lost, told = True, 0.0, 0.0
+        # A connection may go on elsewhere without an error: what tells is the server's process, each its own on a machine.
+        session, lost, told = 0, 0.0, 0.0
         while not self.stop.is_set():
+            began = monotonic()
             try:
                 if conn is None or conn.closed:
                     conn = self.connect()
@@ -120,12 +122,13 @@ class Application:
                         conn.close()
                     self.stop.wait(RETRY_SECONDS)
             else:
-                if lost:
-                    self.losses.append({"lost": lost, "told": told, "back": monotonic()})
-                    lost = 0.0
-                if first:
-                    first = False
+                now, pid = monotonic(), conn.pgconn.backend_pid
+                if session == 0:
                     self.ready.release()
+                elif pid != session:
+                    found = {"lost": lost or began, "told": told if lost else began, "back": now, "silent": not lost}
+                    self.losses.append(found)
+                session, lost = pid, 0.0
                 if not self.stop.wait(self.pause):
                     self.work.wait()
         if conn is not None:

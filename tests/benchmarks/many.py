@@ -35,6 +35,7 @@ class Found:
     writing: list[float] = field(default_factory=list)
     sessions: list[float] = field(default_factory=list)
     searches: list[float] = field(default_factory=list)
+    silent: list[float] = field(default_factory=list)
     threads: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     recovered: int = 0
@@ -47,7 +48,8 @@ def tables(plan: Plan) -> list[Table]:
         "Failover of many connections",
         [
             "recovered", "first back", "all back", "all back, from the promotion", "raw: as many logins",
-            "raw: logins and a commit", "all back / raw logins", "new sessions", "searches", "peak threads", "client CPU",
+            "raw: logins and a commit", "all back / raw logins", "without an error",
+            "new sessions", "searches", "peak threads", "client CPU",
         ],
     )  # fmt: skip
     for size in SIZES[:1] if plan.quick else SIZES:
@@ -67,6 +69,7 @@ def tables(plan: Plan) -> list[Table]:
                 Spread.of(one.logins, "ms", scale=1000, digits=0),
                 Spread.of(one.writing, "ms", scale=1000, digits=0),
                 Spread.of(one.share, digits=2),
+                Spread.of(one.silent, digits=0),
                 Spread.of(one.sessions, digits=0),
                 Spread.of(one.searches, digits=0) if name == "ours" else None,
                 Spread.of(one.threads, digits=0),
@@ -131,6 +134,7 @@ def _round(servers: Servers, subject: str, size: int, found: Found) -> None:
     found.writing.append(writing["seconds"])
     found.share.append((back[size - 1] - record.first_commit_at) / bare["seconds"])
     found.sessions.append(len([line for line in sessions if line.at <= back[size - 1]]))
+    found.silent.append(sum(loss["silent"] for loss in report["losses"]))
     found.searches.append(sum(fact["name"] == "failover_started" for fact in report["facts"]))
     found.threads.append(threads)
     found.cpu.append(after["cpu"] - before["cpu"])
