@@ -13,7 +13,8 @@ CODE := aurora_actors plugins tests docs setup.py
 help:
 	@echo "make demo    kill the writer of a real local cluster, twice, under an application   [ARGS=..., SABOTAGE=1]"
 	@echo "make test    lint, types, documentation and every test                              [ARGS=... for pytest]"
-	@echo "make lint | types | bench | docs | clean"
+	@echo "make bench   cost, connecting, recovery beside raw psycopg and libpq                [ARGS='--quick', '--rows cost,many']"
+	@echo "make lint | types | docs | clean"
 
 demo: $(STAMP)
 	@$(BIN)/aurora-actors demo $(ARGS)
@@ -38,7 +39,7 @@ pyright: $(STAMP)
 	@echo "== basedpyright"; $(BIN)/basedpyright
 
 bench: $(STAMP)
-	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site && echo "site/index.html"
