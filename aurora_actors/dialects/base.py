@@ -45,11 +45,17 @@ class Dialect(Protocol):
     """The code of the dialect to try where this one's report is not what it was taken for; None: there is none."""
     report_sql: ClassVar[str]
     """Asks a host who it is, which role it plays and whom it knows."""
+    role_sql: ClassVar[str]
+    """Asks a host for its role alone, as cheaply as can be: every connection that is opened asks it."""
     faults: ClassVar[Mapping[str, Fault]]
     """What an error code (or the class it begins with) says about the connection."""
 
     def hold_sql(self, seconds: float) -> str:
         """Like ``report_sql``, but a reader answers when it was promoted, or after *seconds*."""
+        ...
+
+    def read_role(self, rows: Rows) -> Role:
+        """The answer to ``role_sql``."""
         ...
 
     def read(self, rows: Rows) -> Report:

@@ -79,6 +79,11 @@ class Postgres:
         " pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END"
     )
 
+    role_sql: ClassVar[str] = "SELECT pg_catalog.pg_is_in_recovery()"
+
+    def read_role(self, rows: Rows) -> Role:
+        return Role.READER if rows[0][0] == "t" else Role.WRITER
+
     def hold_sql(self, seconds: float) -> str:
         steps = max(1, round(seconds / HOLD_STEP_SECONDS))
         return f"{_HOLD.format(pause=HOLD_STEP_SECONDS, steps=steps)}; {self.report_sql}"
