@@ -44,7 +44,9 @@ CLIENTS = (
 class Line:
     """What is done to a host's packets now."""
 
+    is_cut: bool = False
     cut: frozenset[packet_filter.Flow] = frozenset()
+    """Which connections are cut; none where there were none."""
     stopped: dict[packet_filter.Flow, psutil.Process] = field(default_factory=dict)
     """Whom a cut without a packet filter has stopped."""
     loss_percent: float = 0.0
@@ -55,7 +57,7 @@ class Line:
     @property
     def is_sound(self) -> bool:
         """Whether nothing is done to it."""
-        return not self.cut and self.loss_percent == 0 and self.late_ms == 0
+        return not self.is_cut and self.loss_percent == 0 and self.late_ms == 0
 
 
 def slow_kind() -> SlowKind:
@@ -67,6 +69,7 @@ def cut(line: Line, directory: Path, server: PostgresServer) -> None:
     """Cut the connections of clients that there are now."""
     if black_holes.kind() == "none":
         raise LabError("flows can be cut on Linux alone; freeze() is what comes nearest here")
+    line.is_cut = True
     if black_holes.kind() == "nft":
         flows = _connections(server) - line.cut
         packet_filter.add_flows(directory, server.place, flows)
@@ -136,7 +139,7 @@ def mend(line: Line, directory: Path, server: PostgresServer) -> None:
         _signal(list(line.stopped.values()), signal.SIGCONT)
     else:
         packet_filter.remove_flows(directory, server.place, line.cut)
-    line.cut, line.stopped = frozenset(), {}
+    line.is_cut, line.cut, line.stopped = False, frozenset(), {}
 
 
 def lose(line: Line, directory: Path, server: PostgresServer, percent: float) -> None:

@@ -76,6 +76,14 @@ def test_an_answer_on_its_way_is_cut_too(aurora_lab: PostgresLab, filter_kind: s
             aurora_lab.heal("database-1")
 
 
+def test_a_host_without_connections_can_be_cut_and_healed(aurora_lab: PostgresLab, filter_kind: str) -> None:
+    aurora_lab.cut_flow("database-2")
+    assert aurora_lab.status()[1].cut_flows == 0, filter_kind
+    aurora_lab.heal("database-2")
+    with pytest.raises(LabError, match="is not black-holed but available"):
+        aurora_lab.heal("database-2")
+
+
 def test_a_host_with_cut_flows_dies_and_comes_back(aurora_lab: PostgresLab, filter_kind: str) -> None:
     cut = connect(aurora_lab)
     aurora_lab.cut_flow("database-1")
