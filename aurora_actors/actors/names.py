@@ -24,6 +24,8 @@ PATIENCE_SECONDS = 1.0
 host is down, and its address rarely changes."""
 WORKERS = 3
 """Look-ups under way at the same time; more would only queue in the system's resolver."""
+STUCK_SECONDS = 0.25
+"""One look-up at a time is enough while each takes less: another worker starts only behind one that takes longer."""
 IDLE_SECONDS = 5.0
 """A worker with nothing to do ends after this long."""
 
@@ -82,9 +84,10 @@ class Names:
         self._lock = threading.Lock()
         self._pending: dict[tuple[Resolver, str, int], Future[Addresses]] = {}
         self._good: dict[tuple[Resolver, str, int], Addresses] = {}
-        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._workers = 0
         self._idle = 0
+        self._began = 0.0
 
     def effective(self, own: Resolver | None) -> Resolver | None:
         """The resolver in force for a connection; None: the driver resolves names by itself."""
@@ -133,8 +136,11 @@ class Names:
     def _put(self, task: Callable[[], None]) -> None:
         """Have a worker do it. Called under the lock."""
         self._work.put(task)
-        if self._work.qsize() > self._idle and self._workers < WORKERS:
+        now = monotonic()
+        busy = self._work.qsize() > self._idle
+        if self._workers == 0 or (busy and self._workers < WORKERS and now - self._began > STUCK_SECONDS):
             self._workers += 1
+            self._began = now
             threading.Thread(target=self._serve, name="aurora_actors-names", daemon=True).start()
 
     def _asked(self, key: tuple[Resolver, str, int]) -> Future[Addresses]:
@@ -164,6 +170,12 @@ class Names:
         else:
             reply.set_exception(outcome if isinstance(outcome, OSError) else OSError(f"the resolver failed: {outcome!r}"))
 
+    def rest(self) -> None:
+        """Let idle workers end now; one that is in a look-up ends after it."""
+        with self._lock:
+            for _ in range(self._workers):
+                self._work.put(None)
+
     def _serve(self) -> None:
         work = self._work
         while True:
@@ -172,15 +184,15 @@ class Names:
             try:
                 task = work.get(timeout=IDLE_SECONDS)
             except Empty:
-                with self._lock:
-                    self._idle -= 1
-                    if work.empty():
-                        self._workers -= 1
-                        return
-                continue
+                task = None
             with self._lock:
                 self._idle -= 1
-            task()
+                if task is None and work.empty():
+                    self._workers -= 1
+                    return
+                self._began = monotonic()
+            if task is not None:
+                task()
 
 
 names = Names()

@@ -10,6 +10,7 @@ from aurora_actors.actors.clock import Clock
 from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.dispatch import dispatcher
 from aurora_actors.actors.forking import on_fork
+from aurora_actors.actors.names import names
 
 __all__ = ["Seed", "System", "system"]
 
@@ -64,6 +65,8 @@ class System:
             if not self._clusters:
                 # Under the lock, so that no timer of a cluster that is made just now is dropped.
                 self.clock.stop(0.0)
+                dispatcher.stop(0.0)
+                names.rest()
         cluster.stop(0.0)
 
     def stop(self, seconds: float = EXIT_SECONDS) -> None:
@@ -75,6 +78,7 @@ class System:
             cluster.stop(seconds / max(1, len(clusters)))
         dispatcher.stop(seconds)
         self.clock.stop(seconds)
+        names.rest()
 
     def reset(self) -> None:
         """In a forked child: new locks, no threads; connections carried over keep their cluster and start it afresh."""

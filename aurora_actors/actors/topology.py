@@ -119,7 +119,6 @@ class TopologyActor(Actor):
                 self._store(*search.begun(self._watch, now, lost))
             case EndSearch():
                 self._store(search.ended(self._watch), ())
-                self._rest()
             case RefreshTopology() as request:
                 self._asking.append(request)
                 self._store(*search.due(self._watch, self._watch.hosts))
@@ -183,6 +182,8 @@ class TopologyActor(Actor):
             self._publish(before.known, watch.known)
         for probe in probes:
             self._send(probe)
+        if before.searching and not watch.searching:
+            self._rest()
 
     def _publish(self, before: Knowledge, known: Knowledge) -> None:
         # Published first, answered after: whoever is answered finds the news in the cell.
@@ -214,10 +215,13 @@ class TopologyActor(Actor):
                 self._up(self._down[host_id], self._timer.now())
 
     def _rest(self) -> None:
-        """After a search only the writer is looked at; the others' sessions are given back."""
-        writer = self._watch.known.topology.writer
-        for host_id, monitor in self._monitors.items():
-            if writer is None or host_id != writer.id:
+        """After a search only the writer is looked at; the others' sessions are given back, the endpoints' monitors end."""
+        topology = self._watch.known.topology
+        needed = {host.id for host in (*(topology.hosts or self._endpoints), *self._watched_hosts())}
+        for host_id, monitor in list(self._monitors.items()):
+            if host_id not in needed:
+                tell(self._monitors.pop(host_id), Stop())
+            elif topology.writer is None or host_id != topology.writer.id:
                 tell(monitor, Rest())
 
     def _send(self, probe: Probe) -> None:

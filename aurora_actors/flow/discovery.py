@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -113,20 +113,32 @@ def _outer(plugin: type[Plugin], others: Sequence[type[Plugin]]) -> bool:
     )
 
 
-@lru_cache(maxsize=64)
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+def _entries(group: str) -> Mapping[str, EntryPoint]:
+    return _scanned().get(group, {})
+
+
+@lru_cache(maxsize=1)
+def _scanned() -> Mapping[str, Mapping[str, EntryPoint]]:
+    """Every entry point of ours, by group and name. Looking through what is installed takes milliseconds: once."""
+    groups: dict[str, dict[str, EntryPoint]] = {}
+    for distribution in distributions():
+        for entry in distribution.entry_points:
+            if entry.group.startswith("aurora_actors."):
+                # What comes first on sys.path hides what comes later, as with modules.
+                groups.setdefault(entry.group, {}).setdefault(entry.name, entry)
+    return groups
 
 
 @lru_cache(maxsize=256)
 def _loaded(group: str, name: str) -> Record:
     entry = _entries(group)[name]
-    distribution = _distribution(entry)
     try:
         value = entry.load()
     except Exception as error:  # noqa: BLE001 - an extension may raise anything
+        distribution = _distribution(entry)
         log.warning("extension %s of %s does not load: %s: %s", name, distribution, type(error).__name__, error)
         return Record(group, name, distribution, Status.LOAD_ERROR, None, f"{type(error).__name__}: {error}")
+    distribution = _distribution(entry)
     complaint = _complaint(group, value)
     status = Status.UNUSABLE if complaint else Status.LOADED
     return Record(group, name, distribution, status, value, complaint)
@@ -145,7 +157,19 @@ def _complaint(group: str, value: Any) -> str:
 
 
 def _distribution(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
+    dist = entry.dist
+    return _named(dist) if dist is not None else entry.value
+
+
+_names: dict[int, str] = {}
+
+
+def _named(dist: Distribution) -> str:
+    """Name and version, read once for each distribution: its metadata is a file of some length."""
+    known = _names.get(id(dist))
+    if known is None:
+        known = _names[id(dist)] = f"{dist.name} {dist.version}"
+    return known
 
 
 def _unknown(group: str, name: str) -> str:

@@ -65,11 +65,11 @@ async def opened_in_role(proxy: Proxy, control: Cluster, host: Host, until: floa
     wire = await proxy.open(host, limit, initial=initial)
     try:
         dialect = control.naming.dialect
-        report = dialect.read(await proxy.io.query(wire, dialect.report_sql, limit))
+        role = dialect.read_role(await proxy.io.query(wire, dialect.role_sql, limit))
     except BaseException:
         proxy.io.discard(wire)
         raise
-    return wire, host.playing(report.role)
+    return wire, host.playing(role)
 
 
 async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exception:

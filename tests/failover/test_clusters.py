@@ -55,7 +55,7 @@ def test_logins_refused_after_the_promotion_are_waited_for(aurora_lab: PostgresL
         aurora_actors.signals.failover_started.connect(allow := _allowing(aurora_lab, readers, seen))
         with pytest.raises(FailoverSuccessError):
             conn.execute("SELECT 1")
-        assert seen.is_set()
+        assert seen.wait(30.0)
         del allow
 
 

@@ -18,7 +18,7 @@ from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.messages import FindHost, RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.dialects.base import Rows
-from aurora_actors.dialects.postgres import DETECT_SQL, AuroraPostgres
+from aurora_actors.dialects.postgres import DETECT_SQL, Postgres, AuroraPostgres
 from aurora_actors.drivers.base import Access, Failure, Place, Wire
 from aurora_actors.drivers.psycopg_errors import both
 from aurora_actors.flow.running import Flow, run_blocking
@@ -186,8 +186,10 @@ class Stage:
         if self.query_fails:
             raise self.query_fails.pop(0)
         if sql == DETECT_SQL:
-            return [["aurora_stat_utils", "t"]] if self.flavour == "aurora-pg" else [[None, "f"]]
+            return [["aurora_stat_utils", "t", "f"]] if self.flavour == "aurora-pg" else [[None, "f", "f"]]
         reads = "f" if self.roles[wire.host] is Role.WRITER else "t"
+        if sql == Postgres.role_sql:
+            return [[reads]]
         if self.flavour != "aurora-pg":
             if "aurora" in sql:
                 raise psycopg.errors.UndefinedFunction("there is no aurora_replica_status")
