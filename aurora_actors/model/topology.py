@@ -142,13 +142,13 @@ def _claimed(known: Knowledge, seen: Observation, members: tuple[Host, ...]) -> 
     writer = known.topology.writer
     if writer is not None and writer.is_same(seen.host):
         stale = seen.promotion < known.verdict.promotion
-        early = seen.asked < known.verdict.at or (known.doubt is not None and seen.session < known.doubt)
+        early = seen.asked < known.verdict.at or (known.doubt is not None and seen.session <= known.doubt)
         return known if stale or early else _accepted(known, seen, members)
     if known.doubt is not None:
         # A former writer that comes back claims with an older promotion, and an answer given before the doubt
         # arose may be the very thing in doubt.
         former = 0 < seen.promotion <= known.verdict.promotion
-        return known if former or seen.session < known.doubt else _accepted(known, seen, members)
+        return known if former or seen.session <= known.doubt else _accepted(known, seen, members)
     if writer is None:
         return known if seen.asked < known.verdict.at else _accepted(known, seen, members)
     if seen.promotion > known.verdict.promotion > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -111,7 +112,8 @@ class Rig:
         """From now on that host answers in that role, on a session as young as the probe wants."""
 
         def behave(probe: Probe, now: float) -> HostObserved:
-            seen = Observation(host(name, role), role, (), max(now, probe.fresh_after), now, promotion)
+            session = max(now, math.nextafter(probe.fresh_after, math.inf))
+            seen = Observation(host(name, role), role, (), session, now, promotion)
             members = tuple(host(each, Role.READER) for each in self.names if each != name)
             return HostObserved(seen, (host(name, role), *members), probe)
 
@@ -177,6 +179,8 @@ class Rig:
 @contextmanager
 def rig(clock: Timer | None = None, names: str = "abc", **options: Any) -> Iterator[Rig]:
     """A running rig whose signals are noted; its actors end with the block."""
+    # Receivers are looked up at delivery: what an earlier rig still had to say is not for this one.
+    assert signals.settle(SECONDS)
     made = Rig(clock or HandClock(START), names, **options)
 
     def noting(name: str) -> Callable[..., None]:
