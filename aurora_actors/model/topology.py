@@ -187,7 +187,8 @@ def _reported(known: Knowledge, seen: Observation, members: tuple[Host, ...]) ->
     # The writer's own denial is fresh news: its role stays until another claims it, but nobody is handed it.
     hosts[itself.id] = was if was is not None and was.is_writer else itself
     after = replace(known, topology=_with_hosts(known.topology, _ordered(hosts.values())))
-    if demoted and seen.asked > known.verdict.at:
+    # Said again, it is no new doubt: each would put off the answer of whoever writes now.
+    if demoted and known.doubt is None and seen.asked > known.verdict.at:
         after = doubted(after, seen.asked)
     named = seen.names_writer
     writer = known.topology.writer

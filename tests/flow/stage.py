@@ -18,7 +18,7 @@ from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.messages import FindHost, RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.dialects.base import Rows
-from aurora_actors.dialects.postgres import DETECT_SQL, Postgres, AuroraPostgres
+from aurora_actors.dialects.postgres import DETECT_SQL, AuroraPostgres, Postgres
 from aurora_actors.drivers.base import Access, Failure, Place, Wire
 from aurora_actors.drivers.psycopg_errors import both
 from aurora_actors.flow.running import Flow, run_blocking
