@@ -99,6 +99,8 @@ def _run(
             failures.append(str(error))
         finally:
             application.stop()
+    if sabotage:
+        console.print("sabotage: one acknowledged row is dropped, and one is repeated")
     rows = _count(application, sabotage=sabotage)
     failures += application.failures
     found = recoveries(story.losses, story.switches, application.marks, story.moments)
