@@ -183,9 +183,12 @@ class Application:
         """Have each connection in reserve make one request."""
         self.reserve_calls += 1
 
-    def stop(self) -> None:
-        """Let all connections come to their end: none leaves a row of which it does not know whether it is there."""
-        self.colour.stop(END_SECONDS)
+    def stop(self, seconds: float = END_SECONDS) -> None:
+        """Let all connections come to their end, and wait up to *seconds* for it.
+
+        None leaves a row behind of which it does not know whether it is there.
+        """
+        self.colour.stop(seconds)
 
     def bucket(self, at: float) -> int:
         """The number of the slice of time in which *at* lies."""

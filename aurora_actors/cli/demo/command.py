@@ -97,8 +97,11 @@ def _run(
             lose_writers(faults, lab, application, story, calm)
         except Stalled as error:
             failures.append(str(error))
-        finally:
-            application.stop()
+        except BaseException:
+            # Nobody promotes a host any more: what waits for one would wait in vain.
+            application.stop(0.0)
+            raise
+        application.stop()
     if sabotage:
         console.print("sabotage: one acknowledged row is dropped, and one is repeated")
     rows = _count(application, sabotage=sabotage)
