@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "main"]
 
 OURS = "aurora_actors"
-NEEDED = ("rich", "typer")
+NEEDED = ("jinja2", "rich", "typer")
 INSTALL = "pip install 'aurora-actors[cli,lab]'"
 
 

@@ -11,7 +11,7 @@ from aurora_actors import cli
 pytestmark = pytest.mark.packaging
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
+@pytest.mark.parametrize("missing", ["typer", "rich", "jinja2"])
 def test_a_missing_package_is_one_clear_line(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*sys.modules]:
         if name.partition(".")[0] in {"typer", "rich"} or name.startswith("aurora_actors.cli."):

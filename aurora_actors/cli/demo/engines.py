@@ -1,0 +1,69 @@
+"""Which database servers the demonstration runs on, and what is different between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aurora_actors import aio, connecting
+
+if TYPE_CHECKING:
+    from aurora_actors.lab import PostgresLab
+
+    Lab: TypeAlias = PostgresLab
+
+__all__ = ["ENGINES", "Engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One engine: its lab, its drivers' connects for threads and for asyncio, its statements.
+
+    ``session`` names the server's session that a connection has now: another name, another session.
+    """
+
+    title: str
+    lab: Callable[[], Lab]
+    connects: Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]
+    session: Callable[[Any], Hashable]
+    create: tuple[str, ...] = (
+        # No unique constraint: nothing but the application keeps a row from being there twice.
+        "CREATE TABLE demo (id char(32))",
+        "CREATE INDEX demo_id ON demo (id)",
+    )
+    insert: str = "INSERT INTO demo (id) VALUES (%s)"
+    find: str = "SELECT id FROM demo WHERE id = %s"
+    delete: str = "DELETE FROM demo WHERE id = %s"
+    everything: str = "SELECT id FROM demo"
+
+    def connect(self, lab: Lab) -> Any:
+        """A connection for threads to the writer of *lab*."""
+        return connecting.connect(self.connects()[0], lab.conninfo("writer"), autocommit=True)
+
+    async def connect_async(self, lab: Lab) -> Any:
+        """A connection for asyncio to the writer of *lab*."""
+        return await aio.connect(self.connects()[1], lab.conninfo("writer"), autocommit=True)
+
+
+def _postgres_lab() -> PostgresLab:
+    from aurora_actors.lab import PostgresLab
+
+    return PostgresLab()
+
+
+def _psycopg() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    import psycopg
+
+    return psycopg.Connection.connect, psycopg.AsyncConnection.connect
+
+
+def _backend(conn: Any) -> Hashable:
+    return conn.info.host, conn.info.backend_pid
+
+
+ENGINES: Mapping[str, Engine] = MappingProxyType({
+    "postgres": Engine("PostgreSQL", _postgres_lab, _psycopg, _backend),
+})
+"""By the name that ``ENGINE=`` takes."""
