@@ -14,9 +14,11 @@ from aurora_actors.actors.clock import Timer
 from aurora_actors.actors.health_probes import HealthProbes
 from aurora_actors.actors.host_session import HostSession
 from aurora_actors.actors.messages import (
+    Depose,
     HostObserved,
     HostSilent,
     HostSpoke,
+    HostSuspected,
     HostUnreachable,
     LookAtCalls,
     ProbeHost,
@@ -73,6 +75,7 @@ class HostMonitor(Actor):
         self._timer = timer
         self._poller = cast("Poller", self.actor_inbox)
         self._turn = 0
+        self._deposed = False
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -82,6 +85,7 @@ class HostMonitor(Actor):
         self._session = HostSession(self._host, self._accesses, self._poller)
         self._health = Health()
         self._interval = 0.0
+        self._suspected = False
         self._asking: Task[tuple[float, Rows]] | None = None
         self._probe: Probe | None = None
         self._pinged = False
@@ -114,6 +118,9 @@ class HostMonitor(Actor):
             case ProbeHost(probe):
                 self._ask_for(probe)
             case WatchCalls():
+                self._look(self._timer.now())
+            case Depose(deposed):
+                self._deposed = deposed
                 self._look(self._timer.now())
             case Rest():
                 self._resting = True
@@ -215,7 +222,7 @@ class HostMonitor(Actor):
     def _look(self, due: float) -> None:
         now = self._timer.now()
         sessions = self._watched()
-        calls = [call for session in sessions if (call := session.call()) is not None]
+        calls = [call for session in sessions if (call := session.call(deposed=self._deposed)) is not None]
         self._check_paths(sessions, now)
         was_down = self._health.down
         heard = _heard(sessions) if self._health.silent or was_down else health.NEVER
@@ -229,6 +236,9 @@ class HostMonitor(Actor):
             tell(self._topology, HostSilent(self._host, self._reason(now), now))
         elif was_down and not self._health.down:
             tell(self._topology, HostSpoke(self._host, now))
+        if look.suspect and not self._suspected and not look.dead:
+            tell(self._topology, HostSuspected(self._host))
+        self._suspected = look.suspect
         self._start_probes(look.probes, sessions, now)
         if sessions or self._health.down:
             self._look_at(look.next_at)

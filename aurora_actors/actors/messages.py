@@ -11,12 +11,14 @@ from aurora_actors.model.search import Probe
 from aurora_actors.model.topology import ClusterTopology, Observation, Verdict
 
 __all__ = [
+    "Depose",
     "EndSearch",
     "FindHost",
     "HostObserved",
     "HostSighted",
     "HostSilent",
     "HostSpoke",
+    "HostSuspected",
     "HostUnreachable",
     "LookAtCalls",
     "LookNow",
@@ -114,6 +116,13 @@ class WatchCalls:
 
 
 @dataclass(frozen=True, slots=True)
+class Depose:
+    """Told to a host monitor: whether another host writes now, where its own did before."""
+
+    deposed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LookAtCalls:
     """Told to a host monitor by its clock: a look at the calls in flight was ``due`` (on the clock's time)."""
 
@@ -166,6 +175,13 @@ class HostSilent:
     host: Host
     reason: str
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostSuspected:
+    """Calls wait for *host*, and the first probe has gone unanswered."""
+
+    host: Host
 
 
 @dataclass(frozen=True, slots=True)

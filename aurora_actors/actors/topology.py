@@ -11,11 +11,13 @@ from aurora_actors import signals
 from aurora_actors.actors.base import Actor, ActorCrashed, Ref, Stop, tell
 from aurora_actors.actors.clock import Timer
 from aurora_actors.actors.messages import (
+    Depose,
     EndSearch,
     HostObserved,
     HostSighted,
     HostSilent,
     HostSpoke,
+    HostSuspected,
     HostUnreachable,
     LookNow,
     ProbeDue,
@@ -115,6 +117,9 @@ class TopologyActor(Actor):
                 self._silent(fact, now)
             case HostSpoke(host, at):
                 self._up(host, at)
+            case HostSuspected(host):
+                if host.is_same(self._watch.known.topology.writer):
+                    self._store(*search.begun(self._watch, now, host.id, held=False))
             case SearchFor(lost):
                 self._store(*search.begun(self._watch, now, lost))
             case EndSearch():
@@ -193,6 +198,7 @@ class TopologyActor(Actor):
         if known.topology is not before.topology:
             self._announce(before.topology, known.topology)
             self._dismiss(known.topology)
+            self._depose(before.topology.writer, known.topology.writer)
 
     def _announce(self, old: ClusterTopology, new: ClusterTopology) -> None:
         cluster, at = new.cluster, self._timer.now()
@@ -213,6 +219,14 @@ class TopologyActor(Actor):
             tell(self._monitors.pop(host_id), Stop())
             if host_id in self._down:
                 self._up(self._down[host_id], self._timer.now())
+
+    def _depose(self, old: Host | None, new: Host | None) -> None:
+        """Calls that wait for a writer which falls silent need not wait longer once another writes."""
+        if new is None or new.is_same(old):
+            return
+        for host, deposed in ((old, True), (new, False)):
+            if host is not None and host.id in self._monitors:
+                tell(self._monitors[host.id], Depose(deposed))
 
     def _rest(self) -> None:
         """After a search only the writer is looked at; the others' sessions are given back, the endpoints' monitors end."""

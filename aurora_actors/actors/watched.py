@@ -32,7 +32,7 @@ class Watched:
     ``busy`` gives since when a call on it waits, 0.0 if none does; it must not keep the connection alive.
     """
 
-    __slots__ = ("__weakref__", "_busy", "access", "detection", "host", "kinds", "line")
+    __slots__ = ("__weakref__", "_busy", "access", "detection", "host", "kinds", "line", "wants_writer")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class Watched:
         detection: Detection,
         kinds: tuple[Kind, ...],
         access: Access,
+        *,
+        wants_writer: bool,
     ) -> None:
         self.host = host
         self._busy = busy
@@ -49,11 +51,12 @@ class Watched:
         self.detection = detection
         self.kinds = kinds
         self.access = access
+        self.wants_writer = wants_writer
 
-    def call(self) -> Call | None:
-        """The call that waits now."""
+    def call(self, *, deposed: bool = False) -> Call | None:
+        """The call that waits now. *deposed*: its host was the writer, and another is."""
         since = self._busy()
-        return Call(id(self), since, self.detection) if since else None
+        return Call(id(self), since, self.detection, deposed and self.wants_writer) if since else None
 
 
 class WatchedSessions:

@@ -23,6 +23,8 @@ __all__ = ["Line", "Path"]
 _TCP_INFO = 11
 _UNACKED, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED = 8 + 4 * 4, 8 + 4 * 11, 8 + 4 * 12
 _TCP_INFO_BYTES = _LAST_ACK_RECEIVED + 4
+# The kernel's bounds (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT of linux/tcp.h); macOS has wider ones.
+_MOST_SECONDS, _MOST_PROBES = 32_767, 127
 _HUNG_UP: int = getattr(select, "POLLRDHUP", 0)  # Linux
 
 
@@ -79,9 +81,9 @@ class Line:
                 return
             options = (
                 (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-                (socket.IPPROTO_TCP, idle, max(1, round(detection.time))),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, round(detection.interval))),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, detection.count),
+                (socket.IPPROTO_TCP, idle, min(max(1, round(detection.time)), _MOST_SECONDS)),
+                (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(max(1, round(detection.interval)), _MOST_SECONDS)),
+                (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, min(detection.count, _MOST_PROBES)),
             )
             for level, option, value in options:
                 self._socket.setsockopt(level, option, value)

@@ -66,11 +66,23 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call in flight: who makes it and since when it waits."""
+    """A call in flight: who makes it, since when it waits, and whether another host has taken over what it waits for."""
 
     key: int
     since: float
     detection: Detection
+    deposed: bool = False
+
+    @property
+    def missed(self) -> int:
+        """How many probes in a row have to go unanswered. Where another host writes by its own word, one is enough: the
+        former writer will acknowledge nothing again, whether it is dead or only cut off."""
+        return 1 if self.deposed else self.detection.count
+
+    @property
+    def due(self) -> float:
+        """The soonest that its host can be held dead."""
+        return self.since + (self.detection.first + self.detection.interval if self.deposed else self.detection.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +111,15 @@ class Health:
 class Look:
     """What one look decides: the kinds to probe now, the calls to end, and when to look again.
 
-    ``interval``: between rounds of probes, in seconds; 0.0 while there are none.
+    ``suspect``: the first probe has gone unanswered, so that it is worth asking others. ``interval``: between rounds of
+    probes, in seconds; 0.0 while there are none.
     """
 
     health: Health
     probes: tuple[str, ...] = ()
     interval: float = 0.0
     dead: tuple[int, ...] = ()
+    suspect: bool = False
     next_at: float = 0.0
 
 
@@ -148,8 +162,9 @@ def looked(health: Health, calls: Iterable[Call], now: float, *, due: float, hea
     if (probed or health.down) and now >= health.round_at + interval - ROUNDING_SECONDS:
         probes = tuple(dict.fromkeys(kind for call in probed for kind in call.detection.kinds)) or health.kinds
         health = replace(health, round_at=now, kinds=probes)
+    suspect = any(_silence(health, call, now) >= call.detection.interval - ROUNDING_SECONDS for call in probed)
     next_at = _next(health, calls, probed, dead, now, interval, idle)
-    return Look(health, probes, interval if probed or health.down else 0.0, dead, next_at)
+    return Look(health, probes, interval if probed or health.down else 0.0, dead, suspect, next_at)
 
 
 def path_is_dead(call: Call, now: float, *, unacknowledged: int, acknowledged: float) -> bool:
@@ -164,11 +179,13 @@ def path_is_dead(call: Call, now: float, *, unacknowledged: int, acknowledged: f
 
 
 def _is_dead(health: Health, call: Call, now: float) -> bool:
-    detection = call.detection
-    if now < call.since + detection.time - ROUNDING_SECONDS:
-        return False
-    silences = (health.since(kind) for kind in detection.kinds)
-    return any(at is not None and now - at >= detection.silence - ROUNDING_SECONDS for at in silences)
+    enough = call.missed * call.detection.interval - ROUNDING_SECONDS
+    return now >= call.due - ROUNDING_SECONDS and _silence(health, call, now) >= enough
+
+
+def _silence(health: Health, call: Call, now: float) -> float:
+    """For how long the most silent kind of probe that counts for *call* has gone unanswered."""
+    return max((now - at for kind, at in health.silent if kind in call.detection.kinds), default=0.0)
 
 
 def _next(
@@ -191,9 +208,9 @@ def _next(
             continue
         # A probe that is sent right after this look is silent from now on.
         since = [health.since(kind) or now for kind in call.detection.kinds]
-        verdict = max(call.since + call.detection.time, min(since, default=now) + call.detection.silence)
-        if verdict > now:
-            times.append(verdict)
+        missed = min(since, default=now) + call.detection.interval
+        verdict = max(call.due, min(since, default=now) + call.missed * call.detection.interval)
+        times.extend(at for at in (missed, verdict) if at > now)
     return max(min(times), now + ROUNDING_SECONDS)
 
 

@@ -194,7 +194,8 @@ class Proxy:
             conn = held()
             return driver.busy_since(conn) if conn is not None else 0.0
 
-        self._watched = Watched(host, busy, line, detection, self._kinds, lease.access)
+        wants_writer = self.mode is Mode.STRICT_WRITER
+        self._watched = Watched(host, busy, line, detection, self._kinds, lease.access, wants_writer=wants_writer)
         control.watch(self._watched)
 
     def unwatch(self) -> None:

@@ -11,7 +11,7 @@ from aurora_actors import signals
 from aurora_actors.actors.base import Actor, ActorCrashed, Ref, Stop, stop_all, tell
 from aurora_actors.actors.clock import HandClock, Timer, settle_actors
 from aurora_actors.actors.failover import FailoverActor
-from aurora_actors.actors.messages import FindHost, HostObserved, HostUnreachable, ProbeHost, ReportTo, Rest
+from aurora_actors.actors.messages import Depose, FindHost, HostObserved, HostUnreachable, ProbeHost, ReportTo, Rest
 from aurora_actors.actors.published import Published
 from aurora_actors.actors.topology import TopologyActor
 from aurora_actors.model.failover import Mode, Want
@@ -62,6 +62,8 @@ class ScriptedMonitor(Actor):
                     tell(self._topology, reply)
             case Rest():
                 rig.rested.append(self._host)
+            case Depose(deposed):
+                rig.deposed[self._host] = deposed
             case _:
                 super().handle(message)
 
@@ -75,6 +77,7 @@ class Rig:
         self.probes: list[tuple[float, Probe]] = []
         self.rested: list[str] = []
         self.crashes: list[ActorCrashed] = []
+        self.deposed: dict[str, bool] = {}
         self.events: list[tuple[str, Any]] = []
         self.monitors: dict[str, Ref] = {}
         self.names = names

@@ -10,7 +10,7 @@ import pytest
 
 from aurora_actors.actors.base import Stop, tell
 from aurora_actors.actors.clock import HandClock
-from aurora_actors.actors.messages import HostObserved, RefreshTopology, Retire
+from aurora_actors.actors.messages import HostObserved, HostSuspected, RefreshTopology, Retire
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import Observation
 from tests.actors.rig import REFRESH, SECONDS, START, Rig, host, rig
@@ -196,3 +196,22 @@ def test_the_end_of_a_grace_period_is_passed_on() -> None:
         assert over == []
         cluster.turn(2.0)
         assert over == [7]
+
+
+def test_a_writer_under_suspicion_is_searched_for_and_deposed_when_another_writes(cluster: Rig) -> None:
+    cluster.turn(REFRESH)
+    cluster.is_silent("a")
+    tell(cluster.topology, HostSuspected(host("a", Role.WRITER)))
+    cluster.settle()
+    assert not cluster.cell.standing.settled
+    cluster.writes("b", promotion=2)
+    cluster.turn(2.0)
+    assert cluster.writer == "b"
+    assert cluster.deposed["a"]
+
+
+def test_suspicion_of_a_reader_starts_no_search(cluster: Rig) -> None:
+    cluster.turn(REFRESH)
+    tell(cluster.topology, HostSuspected(host("b", Role.READER)))
+    cluster.settle()
+    assert cluster.cell.standing.settled

@@ -343,3 +343,16 @@ def test_a_monitor_that_was_killed_starts_afresh(aurora_lab: PostgresLab) -> Non
         aurora_lab.freeze(aurora_lab.writer)
         with pytest.raises(psycopg.OperationalError):
             call.result(FACT_SECONDS)
+
+
+def test_a_call_at_a_silent_writer_does_not_wait_for_the_verdict_once_another_writes(aurora_lab: PostgresLab) -> None:
+    """One unanswered probe is enough then: here the verdict alone would take hours."""
+    patient: Any = {"plugins": "failover,efm", "failure_detection_count": 1000, "failure_detection_interval_ms": 300}
+    with connect(aurora_lab, **patient) as conn, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(conn.execute, FOREVER)
+        aurora_lab.freeze(aurora_lab.writer)
+        aurora_lab.failover()
+        with pytest.raises(FailoverSuccessError) as caught:
+            call.result(FACT_SECONDS)
+        assert caught.value.host is not None
+        assert caught.value.host.id == aurora_lab.writer

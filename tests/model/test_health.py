@@ -181,3 +181,18 @@ def test_a_path_is_dead_when_nobody_acknowledges(
     now = 100.0
     call = Call(1, now - waited, QUICK)
     assert health.path_is_dead(call, now, unacknowledged=unacknowledged, acknowledged=now - silence) is dead
+
+
+def test_one_unanswered_probe_is_enough_where_another_host_writes() -> None:
+    silent = Health((("sql", 0.5),), round_at=0.5)
+    assert look(silent, [Call(1, 0.0, QUICK)], 1.0).dead == ()
+    assert look(silent, [Call(1, 0.0, QUICK, deposed=True)], 1.0).dead == (1,)
+    assert look(silent, [Call(1, 0.0, QUICK, deposed=True)], 0.9).dead == ()
+    assert look(Health(), [Call(1, 0.0, QUICK, deposed=True)], 1000.0).dead == ()
+
+
+def test_the_first_unanswered_probe_makes_a_host_suspect() -> None:
+    silent = Health((("sql", 0.5),), round_at=0.5)
+    assert not look(silent, [Call(1, 0.0, QUICK)], 0.9).suspect
+    assert look(silent, [Call(1, 0.0, QUICK)], 1.0).suspect
+    assert not look(Health(), [Call(1, 0.0, QUICK)], 1.0).suspect
