@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -120,42 +119,15 @@ def test_when_everybody_refuses_the_attempts_are_few(aurora_lab: PostgresLab, en
 
 def test_all_instances_were_replaced_while_nobody_looked(aurora_lab: PostgresLab) -> None:
     """The old names lead nowhere; the cluster endpoint leads to the new ones."""
-    renamed: dict[str, str] = {}
-
-    def resolve(host: str, port: int) -> Sequence[tuple[str, int]]:
-        name = host.partition(".")[0]
-        if name in renamed:
-            raise OSError(f"{host} is gone")
-        old = next((old for old, new in renamed.items() if new == name), None)
-        return aurora_lab.resolve(aurora_lab.endpoint(old) if old else host, port)
-
-    with connect(aurora_lab, resolve=resolve) as conn, ThreadPoolExecutor(1) as pool:
+    with connect(aurora_lab) as conn, ThreadPoolExecutor(1) as pool:
         lost = executing(pool, conn)
-        for number, host in enumerate(aurora_lab.hosts):
-            renamed[host] = f"other-{number}"
-        for host in aurora_lab.hosts:
-            _rename(aurora_lab, host, renamed)
-        assert aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
-        try:
-            assert isinstance(lost.result(60), FailoverSuccessError)
-            assert where(conn) == renamed[aurora_lab.writer]
-            (cluster,) = system.clusters
-            assert {host.id for host in cluster.cell.view.topology.hosts} == set(renamed.values())
-        finally:
-            for host in aurora_lab.hosts:
-                _rename(aurora_lab, host, {})
-
-
-def _rename(lab: PostgresLab, host: str, names: dict[str, str]) -> None:
-    """Have a server call itself and the others by other names."""
-    cluster = lab.cluster
-    server = cluster.host(host).server
-    rows = [{**row, "id": names.get(row["id"], row["id"])} for row in cluster._told]
-    server.write_topology(rows)
-    server.query(f"ALTER SYSTEM SET aurora_lab.identifier = '{names[host]}'" if names else "ALTER SYSTEM RESET ALL")
-    server.query("SELECT pg_reload_conf()")
-    wanted = names.get(host, host)
-    eventually(lambda: server.query("SHOW aurora_lab.identifier")[0][0] == wanted)
+        before = aurora_lab.hosts
+        for number, host in enumerate((*aurora_lab.readers, aurora_lab.writer)):
+            aurora_lab.rename(host, f"other-{number}")
+        assert isinstance(lost.result(60), FailoverSuccessError)
+        assert where(conn) == aurora_lab.writer not in before
+        (cluster,) = system.clusters
+        assert {host.id for host in cluster.cell.view.topology.hosts} == set(aurora_lab.hosts)
 
 
 def test_a_plain_database_with_default_settings_gives_its_own_error(aurora_lab: PostgresLab) -> None:
