@@ -151,7 +151,8 @@ def test_a_writer_endpoint_with_lagging_dns_is_corrected(aurora_lab: PostgresLab
 @pytest.mark.parametrize("strategy", ["random", "round_robin", "weighted_random", "highest_weight"])
 def test_new_connections_to_a_known_reader_endpoint_choose_by_strategy(aurora_lab: PostgresLab, strategy: str) -> None:
     favourite = aurora_lab.readers[-1]
-    given = {
+    given: dict[str, Any] = {
+        "wait_for_initial_topology_ms": 20_000,
         "initial_connection_host_selector_strategy": strategy,
         f"{'round_robin' if strategy == 'round_robin' else 'weighted_random'}_host_weight_pairs": f"{favourite}:1000",
     }
