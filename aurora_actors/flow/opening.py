@@ -130,6 +130,15 @@ async def _introduced(
     asked = proxy.io.now()
     try:
         dialect, report = await _asked(proxy, plan, endpoint, wire)
+    except DeadlineExceeded as error:
+        # Our question is still under way on this connection: the application gets one that was asked nothing.
+        proxy.io.discard(wire)
+        log.warning("%s:%s does not tell which cluster it belongs to: %s", name, port, error)
+        at = proxy.io.now()
+        wire = await proxy.open(None, None, initial=True)
+        name, _, port = proxy.driver.reached(wire)
+        proxy.placed(wire, Host(name, name, port), at, None, None)
+        return wire
     except proxy.driver.errors as error:
         if plan.dialect is not None:
             raise errors.ConfigurationError(
@@ -242,7 +251,7 @@ async def _asked(proxy: Proxy, plan: Plan, endpoint: Endpoint, wire: Wire) -> tu
         try:
             return guess, guess.read(await io.query(wire, guess.report_sql, until))
         except proxy.driver.errors as error:
-            if proxy.driver.failure(error, wire).lost:
+            if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
                 raise
     if code is None:
         code = detected(await io.query(wire, DETECT_SQL, until))

@@ -151,6 +151,7 @@ def test_a_request_that_was_given_up_is_dropped(cluster: Rig) -> None:
     cluster.writes("b", promotion=2)
     cluster.turn(2.0)
     assert given(patient) == ["b"]
+    assert cluster.told() == SEARCH
     assert cluster.events[-1][1].waiting == 1
 
 

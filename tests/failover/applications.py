@@ -20,6 +20,7 @@ from aurora_actors.lab.server import PostgresServer
 from tests.lab.sessions import eventually
 
 __all__ = [
+    "MONITOR",
     "Noted",
     "ServerLog",
     "connect",

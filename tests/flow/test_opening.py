@@ -129,6 +129,12 @@ CASES = {
         WRITER,
         script={"query_fails": [UNDEFINED, DOWN]},
     ),
+    "a connection that does not answer the question is replaced by one that was asked nothing": Case(
+        WRITER,
+        ["connect db-1", "ask db-1", "discard db-1", "connect db-1"],
+        WRITER,
+        script={"query_fails": [DeadlineExceeded("late")]},
+    ),
     "a dialect that does not fit is said": Case(
         WRITER,
         ["connect db-1", "ask db-1", "discard db-1"],
