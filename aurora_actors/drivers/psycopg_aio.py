@@ -30,6 +30,7 @@ def made_async(base: Any) -> type[Any]:
         _aa_link = NO_LINK
         _aa_cell: Any = Seen
         _aa_seen: Any = Seen.view
+        _aa_moved = False
         _aa_busy_since = 0.0
         _aa_status = pq.TransactionStatus.IDLE
         _aa_through = staticmethod(through)
@@ -42,7 +43,10 @@ def made_async(base: Any) -> type[Any]:
             if status != ACTIVE:
                 self._aa_status = status
             frame = getattr(gen, "gi_frame", None)
-            query = frame.f_locals.get("query") if frame is not None else None
+            found = frame.f_locals if frame is not None else {}
+            if self._aa_moved and getattr(found.get("self"), "_pgconn", None) is not self.pgconn:
+                return await self._aa_link.wait(self, gen, args, kwargs)
+            query = found.get("query")
             # A composed query cannot be hashed.
             if (query.__class__ is not str and query is not None) or query not in HARMLESS:
                 self._aa_link.note(query, self)

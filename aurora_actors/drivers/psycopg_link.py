@@ -123,7 +123,7 @@ class Link:
                 return
         # Once for each view: what it says has been acted on.
         self._seen = view
-        if not self.moved and not proxy.executes:
+        if not proxy.executes and self.spare is None:
             conn._aa_seen = view
 
     def note(self, query: Any, conn: Any) -> None:
@@ -199,6 +199,7 @@ class Link:
             self.proxy.watch(conn)
         spare.pgconn.finish()
         self.moved = self.clean = True
+        conn._aa_moved = True
         self._long_way(conn)
 
     def give_up(self, conn: Any) -> None:
@@ -241,7 +242,8 @@ class Link:
             self.proxy.closed()
 
     def _long_way(self, conn: Any) -> None:
-        conn._aa_seen = None
+        """Until the published view has been looked at again."""
+        self._seen = conn._aa_seen = None
 
     def _operation(self, conn: Any, error: Exception, gen: Any, *, refused: bool) -> Operation:
         name = gen.__name__

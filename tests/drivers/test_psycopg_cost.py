@@ -51,3 +51,16 @@ def test_one_call_is_added_per_execute_and_none_per_fetch(pair: Any) -> None:
     fetches = [python_calls(cursor.fetchone) for cursor in (raw, ours)]
     assert executes[1] - executes[0] <= 1
     assert fetches[1] == fetches[0]
+
+
+def test_a_connection_that_has_switched_costs_no_more(pair: Any, aurora_lab: PostgresLab) -> None:
+    raw, ours = pair
+    statement = "SELECT n FROM generate_series(1, 10) AS n"
+    aurora_lab.kill_session(aurora_lab.writer, ours.info.backend_pid)
+    with pytest.raises(aurora_actors.FailoverSuccessError):
+        ours.execute(statement)
+    cursors = [conn.cursor() for conn in pair]
+    for cursor in cursors:
+        cursor.execute(statement)
+    executes = [python_calls(partial(cursor.execute, statement)) for cursor in cursors]
+    assert executes[1] - executes[0] <= 1
