@@ -106,7 +106,7 @@ class Cluster:
         self._idle = idle
         self._lock = threading.RLock()
         self._turn = 0
-        self._leases: dict[Lease, None] = {}
+        self._uses: dict[Access, int] = {}
         self._accesses: tuple[Access, ...] = ()
         self._monitors: list[Ref] = []
         self._refs: tuple[Ref, ...] = ()
@@ -116,12 +116,12 @@ class Cluster:
         topology = self.cell.view.topology
         return (
             f"<Cluster {self.name!r} {self.naming.dialect.code}, {len(topology.hosts)} hosts,"
-            f" writer {topology.writer}, {len(self._leases)} connections>"
+            f" writer {topology.writer}, {self.leases} connections>"
         )
 
     @property
     def leases(self) -> int:
-        return len(self._leases)
+        return sum(self._uses.values())
 
     @property
     def accesses(self) -> tuple[Access, ...]:
@@ -139,23 +139,21 @@ class Cluster:
     def lease(self, access: Access) -> Lease:
         """Keep the cluster alive for one more connection."""
         with self._lock:
-            same = next((known for known in self._accesses if known.parameters == access.parameters), None)
-            lease = Lease(self, same or access)
-            self._leases[lease] = None
-            if same is None:
-                self._accesses = (*self._accesses, access)
+            same = next((known for known in self._uses if known.parameters == access.parameters), access)
+            self._uses[same] = self._uses.get(same, 0) + 1
+            self._accesses = tuple(self._uses)
             self._started()
-            return lease
+            return Lease(self, same)
 
     def released(self, lease: Lease) -> None:
         with self._lock:
-            self._leases.pop(lease, None)
-            used = {id(other.access) for other in self._leases}
-            if self._leases:
-                self._accesses = tuple(access for access in self._accesses if id(access) in used)
-            else:
-                # The last one's settings stay for the actors until the grace period is over.
-                self._accesses = (lease.access,)
+            self._uses[lease.access] -= 1
+            if self._uses[lease.access]:
+                return
+            del self._uses[lease.access]
+            # The last one's settings stay for the actors until the grace period is over.
+            self._accesses = tuple(self._uses) or (lease.access,)
+            if not self._uses:
                 self._retire_later()
 
     def _retire_later(self) -> None:
@@ -165,7 +163,7 @@ class Cluster:
 
     def _retired(self, turn: int) -> None:
         """The grace period is over; called by the topology actor."""
-        if turn == self._turn and not self._leases:
+        if turn == self._turn and not self._uses:
             self._idle(self)
 
     def learn(self, seen: Observation, members: tuple[Host, ...]) -> None:

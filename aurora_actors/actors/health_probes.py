@@ -19,6 +19,10 @@ __all__ = ["HealthProbes"]
 
 log = logging.getLogger("aurora_actors.monitors")
 
+STRIKES = 3
+"""How often a kind of probe may hold up the others of its host before it is off: a process that was stopped for a while
+shows the same."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -68,6 +72,7 @@ class HealthProbes:
         self._under_way: dict[Task[Any], str] = {}
         self._reported: set[str] = set()
         self._off: set[str] = set()
+        self._strikes: dict[str, int] = {}
         self._words: list[Future[Sign]] = []
 
     def start(self, name: str, sessions: list[Watched], interval: float) -> bool:
@@ -93,7 +98,10 @@ class HealthProbes:
         name = self._under_way.pop(task)
         kind = self._monitors[name][0]
         if task.stuck > STUCK_SECONDS:
-            # It held up every other probe of the host; its own word is worth nothing.
+            # It held up every other probe of the host; its own word is worth nothing. Once may be this process's fault.
+            self._strikes[name] = self._strikes.get(name, 0) + 1
+            if self._strikes[name] < STRIKES:
+                return name, Sign.NOTHING
             self._off.add(name)
             error = RuntimeError(f"it held up its host's monitor for {task.stuck:.1f} s and is off from now on")
             self._failed(kind, error)

@@ -37,7 +37,7 @@ from aurora_actors.model.failover import Sighting
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.outcome import Attempt
 from aurora_actors.model.search import Probe, Watch
-from aurora_actors.model.topology import ClusterTopology, Knowledge, observed
+from aurora_actors.model.topology import ClusterTopology, Knowledge
 
 __all__ = ["TopologyActor"]
 
@@ -104,7 +104,7 @@ class TopologyActor(Actor):
         now = self._timer.now()
         match message:
             case HostObserved(probe=None) as fact:
-                self._store(replace(self._watch, known=observed(self._watch.known, fact.seen, fact.members)), ())
+                self._store(*search.heard(self._watch, fact.seen, fact.members, now))
             case HostObserved() as fact:
                 self._saw(fact, now)
             case HostUnreachable() as fact:

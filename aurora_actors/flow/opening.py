@@ -164,7 +164,9 @@ async def _introduced(
     # Held until the connection holds its own: host monitors log in the way that it does.
     lease = control.lease(proxy.access)
     try:
-        if control.cell.view.topology.host(seen.host.id) is None or not control.cell.standing.settled:
+        known = control.cell.view.topology
+        news = known.host(seen.host.id) is None or (seen.role is Role.WRITER and not seen.host.is_same(known.writer))
+        if news or not control.cell.standing.settled:
             control.learn(seen, members if naming.pattern is not None else ())
             await _topology_awaited(proxy, control)
         if wanted is None or report.role is wanted:

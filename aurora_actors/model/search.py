@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import Knowledge, Observation, doubted, observed
 
-__all__ = ["Probe", "Watch", "begun", "due", "ended", "looked", "missed", "pace", "saw", "started"]
+__all__ = ["Probe", "Watch", "begun", "due", "ended", "heard", "looked", "missed", "pace", "saw", "started"]
 
 SEARCH_RATE = 23.0
 """Probes a second over all members; one more goes to the given endpoint."""
@@ -145,16 +145,25 @@ def due(watch: Watch, hosts: Iterable[Host]) -> Step:
     return _sending(watch, [Probe(host, fresh_after=watch.known.doubt or 0.0) for host in hosts])
 
 
+def heard(watch: Watch, seen: Observation, members: tuple[Host, ...], now: float) -> Step:
+    """News that nobody was asked for. Where it raises a doubt, who writes is found out at once, whoever waits or not."""
+    known = observed(watch.known, seen, members)
+    doubtful = known.doubt is not None and watch.known.doubt is None
+    watch = replace(watch, known=known)
+    return begun(watch, now, held=False) if doubtful and not watch.searching else (watch, ())
+
+
 def saw(
     watch: Watch, seen: Observation, probe: Probe, members: tuple[Host, ...], now: float
 ) -> Step:
     """A host answered *probe*, which may have gone to an endpoint."""
     asked_as = probe.host.id
-    known = observed(watch.known, seen, members)
     answered = {asked_as, seen.host.id}
-    watch = replace(
-        watch, known=known, unreachable=watch.unreachable - answered, probing=watch.probing - {asked_as}
-    )
+    watch = replace(watch, unreachable=watch.unreachable - answered, probing=watch.probing - {asked_as})
+    watch, first = heard(watch, seen, members, now)
+    known = watch.known
+    if first:
+        return watch, first
     if watch.searching and known.settled and not watch.held:
         watch = ended(watch)
     probes: list[Probe] = []

@@ -54,7 +54,7 @@ def test_one_call_is_added_per_execute_and_none_per_fetch(pair: Any) -> None:
 
 
 def test_a_connection_that_has_switched_costs_no_more(pair: Any, aurora_lab: PostgresLab) -> None:
-    raw, ours = pair
+    ours = pair[1]
     statement = "SELECT n FROM generate_series(1, 10) AS n"
     aurora_lab.kill_session(aurora_lab.writer, ours.info.backend_pid)
     with pytest.raises(aurora_actors.FailoverSuccessError):
