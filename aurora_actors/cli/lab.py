@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from aurora_actors.cli.lab_operations import HostId, Name, add_to
 from aurora_actors.lab.control import Control, ask
 from aurora_actors.lab.state import LabState, StateFile, read_state, runtime_directory, state_path
 from aurora_actors.lab.values import HostStatus, LabError
+
+if TYPE_CHECKING:
+    from aurora_actors.lab.lab import Lab
 
 __all__ = ["app"]
 
@@ -51,7 +54,11 @@ def _fail(message: str) -> NoReturn:
 def up(
     name: Name = "database",
     hosts: Annotated[int, typer.Option(min=1, max=16, help="How many; the first one writes.")] = 3,
-    version: Annotated[int, typer.Option(help="PostgreSQL's major version.")] = 18,
+    engine: Annotated[Literal["postgresql", "mysql"], typer.Option(help="Which engine's Aurora.")] = "postgresql",
+    version: Annotated[int | None, typer.Option(help="PostgreSQL's major version; default: 18.")] = None,
+    server: Annotated[
+        Literal["mariadb", "mysql"] | None, typer.Option(help="What stands for Aurora MySQL; default: mariadb.")
+    ] = None,
     habit: Annotated[
         Literal["keep", "drop", "restart"], typer.Option(help="What a promotion does to the promoted host's sessions.")
     ] = "keep",
@@ -68,19 +75,22 @@ def up(
     user: Annotated[str, typer.Option(help="Whom applications log in as.")] = "john",
     password: Annotated[str, typer.Option(help="For a cluster on loopback addresses.")] = "pwd",  # noqa: S107 - on loopback addresses
     database: Annotated[str, typer.Option(help="The application's database.")] = "db",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5432 if free.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the engine's usual port if free.")] = None,
     directory: Annotated[str | None, typer.Option(help="Where its data goes; default: in memory if there is room.")] = None,
     asynchronous: Annotated[bool, typer.Option(help="Commits wait for no reader: a failover may lose some.")] = False,
     detach: Annotated[bool, typer.Option(help="Return once it is up; 'down' ends it.")] = False,
 ) -> None:
     """Start a lab and keep it until Ctrl-C, or until 'down'."""
     options = {
-        "hosts": hosts, "version": version, "name": name, "domain": domain, "user": user, "password": password,
+        "engine": engine, "hosts": hosts, "version": version, "server": server, "name": name,
+        "domain": domain, "user": user, "password": password,
         "database": database, "habit": habit, "flavour": flavour, "restart_seconds": restart_seconds,
         "stale_topology_seconds": stale_topology_seconds, "dns_lag_seconds": dns_lag_seconds, "port": port,
         "directory": directory, "asynchronous": asynchronous,
     }  # fmt: skip
     with _told():
+        if (engine == "mysql" and version is not None) or (engine != "mysql" and server is not None):
+            raise LabError("--version is PostgreSQL's, --server is MySQL's")
         if _running(name):
             raise LabError(f"the lab {name!r} is up already; see 'aurora-actors lab status', or choose another --name")
         if detach:
@@ -102,18 +112,29 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 def _run(name: str, options: dict[str, Any]) -> None:
     """Run the lab in this process and wait for the end."""
-    try:
-        from aurora_actors.lab.postgres import PostgresLab
-    except ModuleNotFoundError as missing:
-        _fail(f"the module {missing.name!r} is not installed: pip install 'aurora-actors[lab]'")
+    lab_of, given = _lab_class(options["engine"]), {key: value for key, value in options.items() if value is not None}
+    del given["engine"]
     for number in END_SIGNALS:
         signal.signal(number, _end)
-    with suppress(_Ended), PostgresLab(**options) as lab:
+    with suppress(_Ended), lab_of(**given) as lab:
         control_path = lab.directory / "control"
         with Control(lab, control_path) as control, StateFile(lab, state_path(name), control_path):
             console.print(_table(lab.status()))
             console.print(f"[bold]{lab.writer_endpoint}[/bold] is up; Ctrl-C or 'aurora-actors lab down' ends it")
             control.down.wait()
+
+
+def _lab_class(engine: str) -> Callable[..., Lab]:
+    try:
+        if engine == "mysql":
+            from aurora_actors.lab.mysql import MysqlLab
+
+            return MysqlLab
+        from aurora_actors.lab.postgres import PostgresLab
+    except ModuleNotFoundError as missing:
+        extras = "mysql,lab" if engine == "mysql" else "lab"
+        _fail(f"the module {missing.name!r} is not installed: pip install 'aurora-actors[{extras}]'")
+    return PostgresLab
 
 
 def _detach(name: str, options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .mysql import MysqlLab
     from .postgres import PostgresLab
     from .state import resolver_from
     from .values import HostStatus, LabError, LabEvent, OperationRecord, ServerUnavailable
@@ -17,13 +18,14 @@ __all__ = [
     "HostStatus",
     "LabError",
     "LabEvent",
+    "MysqlLab",
     "OperationRecord",
     "PostgresLab",
     "ServerUnavailable",
     "resolver_from",
 ]
 
-_HOMES = {"PostgresLab": ".postgres", "resolver_from": ".state"}
+_HOMES = {"MysqlLab": ".mysql", "PostgresLab": ".postgres", "resolver_from": ".state"}
 
 
 def __getattr__(name: str) -> Any:

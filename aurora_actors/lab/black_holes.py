@@ -24,7 +24,7 @@ import psutil
 
 from . import packet_filter
 from .addresses import SHARED_ADDRESS
-from .server import PostgresServer
+from .engine import Server
 from .values import LabError
 
 __all__ = ["bury", "dig", "filter_process", "kind", "lift"]
@@ -44,7 +44,7 @@ def kind() -> str:
     return "nft" if packet_filter.is_possible() else "socket-filter"
 
 
-def dig(directory: Path, server: PostgresServer) -> None:
+def dig(directory: Path, server: Server) -> None:
     """Let all packets of the server vanish."""
     if _by_packet_filter(server):
         packet_filter.change(directory, f"add element TABLE holes {{ {server.place.address} }}")
@@ -60,7 +60,7 @@ def dig(directory: Path, server: PostgresServer) -> None:
             raise
 
 
-def lift(directory: Path, server: PostgresServer) -> None:
+def lift(directory: Path, server: Server) -> None:
     """Let packets through again; does nothing where none vanish."""
     if _by_packet_filter(server):
         packet_filter.change(directory, f"delete element TABLE holes {{ {server.place.address} }}")
@@ -68,12 +68,12 @@ def lift(directory: Path, server: PostgresServer) -> None:
         _filter_sockets(server, attach=False)
 
 
-def _by_packet_filter(server: PostgresServer) -> bool:
+def _by_packet_filter(server: Server) -> bool:
     # Where hosts share an address a packet filter would hit the clients and the other hosts, too.
     return kind() == "nft" and server.place.address != SHARED_ADDRESS
 
 
-def bury(directory: Path, server: PostgresServer) -> None:
+def bury(directory: Path, server: Server) -> None:
     """Kill the server in its hole, and fill the hole.
 
     Under a packet filter it dies first. A socket that outlives its process keeps its own filter, and clients would wait
@@ -87,7 +87,7 @@ def bury(directory: Path, server: PostgresServer) -> None:
         server.kill()
 
 
-def _filter_sockets(server: PostgresServer, *, attach: bool) -> None:
+def _filter_sockets(server: Server, *, attach: bool) -> None:
     if server.process is None:
         return
     postmaster = psutil.Process(server.process.pid)

@@ -9,7 +9,7 @@ __all__ = ["claim_nobody", "claim_writer"]
 
 
 def claim_writer(cluster: Cluster, host_id: str, on: bool, updated_seconds_ago: float | None) -> OperationRecord:
-    """See :meth:`PostgresLab.claim_writer`."""
+    """See :meth:`Lab.claim_writer`."""
     with cluster.operation("claim_writer", host_id) as journal:
         host = cluster.host(host_id)
         _check(journal)
@@ -22,7 +22,7 @@ def claim_writer(cluster: Cluster, host_id: str, on: bool, updated_seconds_ago: 
 
 
 def claim_nobody(cluster: Cluster, on: bool) -> OperationRecord:
-    """See :meth:`PostgresLab.claim_nobody`."""
+    """See :meth:`Lab.claim_nobody`."""
     with cluster.operation("claim_nobody", cluster.writer.id) as journal:
         _check(journal)
         cluster.nobody_writes = on
@@ -32,5 +32,6 @@ def claim_nobody(cluster: Cluster, on: bool) -> OperationRecord:
 
 
 def _check(journal: Journal) -> None:
-    if journal.cluster.options.flavour == "plain":
-        raise LabError(f"{journal.operation}: hosts of community PostgreSQL tell no topology")
+    flavour = journal.cluster.options.flavour
+    if flavour not in journal.cluster.engine.telling:
+        raise LabError(f"{journal.operation}: hosts of the flavour {flavour!r} tell no topology that names a writer")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .engine import Engine, Server
 from .lines import Line
 from .names import DnsView, Place, Zone
-from .server import PostgresServer
 from .values import Flavour, Habit, HostStatus, LabError, LabEvent, OperationRecord, Replication, Role, State
 
 __all__ = ["Claim", "Cluster", "Host", "Journal", "Options"]
@@ -46,7 +46,7 @@ class Claim:
 class Host:
     """One host and what the lab knows of it."""
 
-    server: PostgresServer
+    server: Server
     state: State = "stopped"
     role: Role = "READER"
     timeline: int = 1
@@ -111,6 +111,7 @@ class Cluster:
     """Everything that the operations work on. One operation at a time holds ``lock``."""
 
     options: Options
+    engine: Engine
     zone: Zone
     directory: Path
     hosts: dict[str, Host]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from .values import LabError, OperationRecord
 
 if TYPE_CHECKING:
-    from .postgres import PostgresLab
+    from .lab import Lab
 
 __all__ = ["Control", "ask"]
 
@@ -36,7 +36,7 @@ ORDERS = (
 class Control:
     """Serves orders for a lab of this process on threads of its own, until closed."""
 
-    def __init__(self, lab: PostgresLab, path: Path) -> None:
+    def __init__(self, lab: Lab, path: Path) -> None:
         self.lab = lab
         self.path = path
         self.down = threading.Event()

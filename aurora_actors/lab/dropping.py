@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .cluster import Cluster, Host, Journal
-from .template import OWNER
 from .values import OperationRecord
 from .waiting import until
 
@@ -16,7 +15,7 @@ END_SECONDS = 20.0
 
 
 def drop_sessions(cluster: Cluster, refuse_seconds: float) -> OperationRecord:
-    """See :meth:`PostgresLab.drop_sessions`."""
+    """See :meth:`Lab.drop_sessions`."""
     with cluster.operation("drop_sessions", cluster.writer.id) as journal:
         hosts = [host for host in cluster.hosts.values() if host.is_live]
         refusing = [host for host in hosts if refuse_seconds > 0 and not host.server.refuses_logins]
@@ -43,17 +42,11 @@ def _refuse(cluster: Cluster, journal: Journal, hosts: Sequence[Host], on: bool)
 
 
 def _end_sessions(host: Host) -> list[int]:
-    """End all sessions of applications, and return the process ids of those that can hear of it."""
-    rows = host.server.query(
-        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE backend_type = 'client backend' AND usename <> %s",
-        (OWNER,),
-    )
+    """End all sessions of applications, and return the numbers of those that can hear of it."""
     stopped = {process.pid for process in host.line.stopped.values()}
-    return [pid for pid, _ in rows if pid not in stopped]
+    return [number for number in host.server.end_sessions() if number not in stopped]
 
 
-def _wait_ended(cluster: Cluster, host: Host, pids: Sequence[int]) -> None:
-    left = "SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)"
-    until(lambda: not host.server.query(left, (list(pids),)), f"the sessions of {host.id} have ended",
+def _wait_ended(cluster: Cluster, host: Host, numbers: Sequence[int]) -> None:
+    until(lambda: not host.server.has_sessions(numbers), f"the sessions of {host.id} have ended",
           seconds=END_SECONDS, stopping=cluster.stopping)  # fmt: skip

@@ -8,7 +8,6 @@ import time
 from . import black_holes, lines
 from .cluster import Cluster, Host, Journal
 from .rejoining import COPY_AFTER_SECONDS, operation_on, rejoin_now, rejoin_or_copy
-from .replication import adapt, wait_following
 from .values import LabError, OperationRecord, State
 
 __all__ = [
@@ -29,7 +28,7 @@ __all__ = [
 
 
 def crash(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.crash`."""
+    """See :meth:`Lab.crash`."""
     with operation_on(cluster, "crash", host_id) as journal:
         _crash(cluster, journal, cluster.host(host_id))
         return journal.record()
@@ -59,14 +58,11 @@ def leave(cluster: Cluster, host: Host) -> None:
     """Let no commit wait for a reader that is about to be silent or dead."""
     writer = cluster.writer
     if host.is_live and writer.is_live:
-        adapt(cluster, leaving={host.id})
-        writer.server.query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = %s", (host.id,)
-        )
+        cluster.engine.leave(cluster, host)
 
 
 def restart(cluster: Cluster, host_id: str, down_seconds: float) -> OperationRecord:
-    """See :meth:`PostgresLab.restart`."""
+    """See :meth:`Lab.restart`."""
     host = cluster.host(host_id)
     with operation_on(cluster, "restart", host_id) as journal:
         _crash(cluster, journal, host)
@@ -87,14 +83,14 @@ def bring_up(cluster: Cluster, journal: Journal, host: Host) -> None:
         host.state, host.seen = "available", None
         readers = cluster.live_readers()
         for reader in readers:
-            wait_following(cluster, reader)
-        adapt(cluster)
+            cluster.engine.wait_following(cluster, reader)
+        cluster.engine.adapt(cluster)
         cluster.publish()
     journal.note("started", host.id)
 
 
 def freeze(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.freeze`."""
+    """See :meth:`Lab.freeze`."""
     with operation_on(cluster, "freeze", host_id) as journal:
         host = _about_to_be_silent(cluster, host_id, "freeze")
         host.server.end_session()
@@ -104,7 +100,7 @@ def freeze(cluster: Cluster, host_id: str) -> OperationRecord:
 
 
 def thaw(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.thaw`."""
+    """See :meth:`Lab.thaw`."""
     with operation_on(cluster, "thaw", host_id) as journal:
         host = cluster.host(host_id)
         if host.state != "frozen":
@@ -114,7 +110,7 @@ def thaw(cluster: Cluster, host_id: str) -> OperationRecord:
 
 
 def black_hole(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.black_hole`."""
+    """See :meth:`Lab.black_hole`."""
     with operation_on(cluster, "black_hole", host_id) as journal:
         host = _about_to_be_silent(cluster, host_id, "black_hole")
         host.server.end_session()
@@ -124,7 +120,7 @@ def black_hole(cluster: Cluster, host_id: str) -> OperationRecord:
 
 
 def heal(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.heal`."""
+    """See :meth:`Lab.heal`."""
     with operation_on(cluster, "heal", host_id) as journal:
         host = cluster.host(host_id)
         if host.state != "black-holed":
@@ -184,38 +180,35 @@ def _resume(cluster: Cluster, host: Host) -> None:
             return
     elif host is writer:
         for reader in cluster.live_readers():
-            wait_following(cluster, reader)
-    adapt(cluster)
+            cluster.engine.wait_following(cluster, reader)
+    cluster.engine.adapt(cluster)
     cluster.publish()
 
 
 def _follows(cluster: Cluster, host: Host) -> bool:
     try:
-        wait_following(cluster, host, COPY_AFTER_SECONDS)
+        cluster.engine.wait_following(cluster, host, COPY_AFTER_SECONDS)
     except LabError:
         return False
     return True
 
 
 def refuse_logins(cluster: Cluster, host_id: str, on: bool) -> None:
-    """See :meth:`PostgresLab.refuse_logins`."""
+    """See :meth:`Lab.refuse_logins`."""
     cluster.host(host_id).server.refuse_logins(on)
     cluster.remember_now("logins_refused" if on else "logins_accepted", host_id)
     cluster.changed()
 
 
 def kill_session(cluster: Cluster, host_id: str, pid: int) -> bool:
-    """See :meth:`PostgresLab.kill_session`."""
+    """See :meth:`Lab.kill_session`."""
     host = cluster.host(host_id)
     if not host.is_live:
         raise LabError(f"kill_session: {host.id} is {host.state}")
-    killed = host.server.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'",
-        (pid,),
-    )
+    killed = host.server.kill_session(pid)
     if killed:
         cluster.remember_now("session_killed", host_id)
-    return bool(killed and killed[0][0])
+    return killed
 
 
 def lift_all(cluster: Cluster) -> None:

@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import psycopg
 
 from . import black_holes, packet_filter
+from .engine import Server
 from .packet_queue import PacketQueue
-from .server import PostgresServer
 from .values import LabError, SlowKind
 
 __all__ = ["Line", "cut", "delay", "end_pauses", "lose", "mend", "release", "slow_kind"]
@@ -34,10 +33,6 @@ STOP_ATTEMPTS = 20
 PROOF_SECONDS = 2.0
 """A host that goes on commits within some milliseconds, on a busy machine within some hundred."""
 RETRY_SECONDS = 0.01
-CLIENTS = (
-    "SELECT host(client_addr), client_port, pid FROM pg_stat_activity "
-    "WHERE backend_type = 'client backend' AND client_addr IS NOT NULL"
-)
 
 
 @dataclass(slots=True)
@@ -65,7 +60,7 @@ def slow_kind() -> SlowKind:
     return "packet-queue" if packet_filter.feeder() != "none" else "pauses"
 
 
-def cut(line: Line, directory: Path, server: PostgresServer) -> None:
+def cut(line: Line, directory: Path, server: Server) -> None:
     """Cut the connections of clients that there are now."""
     if black_holes.kind() == "none":
         raise LabError("flows can be cut on Linux alone; freeze() is what comes nearest here")
@@ -76,7 +71,7 @@ def cut(line: Line, directory: Path, server: PostgresServer) -> None:
         line.cut |= flows
         return
     fresh: dict[packet_filter.Flow, psutil.Process] = {}
-    for address, port, pid in server.query(CLIENTS):
+    for address, port, pid in server.client_processes():
         if (address, port) not in line.stopped:
             with suppress(psutil.NoSuchProcess):
                 fresh[address, port] = psutil.Process(pid)
@@ -87,7 +82,7 @@ def cut(line: Line, directory: Path, server: PostgresServer) -> None:
         black_holes.filter_process(process.pid, attach=True)
 
 
-def _connections(server: PostgresServer) -> frozenset[packet_filter.Flow]:
+def _connections(server: Server) -> frozenset[packet_filter.Flow]:
     """All connections of the server over TCP: replication has none."""
     place = (server.place.address, server.place.port)
     return frozenset(
@@ -97,7 +92,7 @@ def _connections(server: PostgresServer) -> frozenset[packet_filter.Flow]:
     )
 
 
-def _stop(server: PostgresServer, processes: list[psutil.Process]) -> None:
+def _stop(server: Server, processes: list[psutil.Process]) -> None:
     """Stop these processes at a moment when none of them holds what the rest of the server needs."""
     for _ in range(STOP_ATTEMPTS):
         _signal(processes, signal.SIGSTOP)
@@ -114,22 +109,19 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def _goes_on(server: PostgresServer) -> bool:
+def _goes_on(server: Server) -> bool:
     """Whether a session of its own gets all the way: in, to a commit if the host writes, and out."""
     done = threading.Event()
 
     def prove() -> None:
-        with suppress(psycopg.Error), server.session() as session:
-            if not session.execute("SELECT pg_is_in_recovery()").fetchall()[0][0]:
-                session.execute("SET synchronous_commit = local")
-                session.execute("INSERT INTO aurora_lab.commits DEFAULT VALUES")
+        if server.proves_to_go_on():
             done.set()
 
     threading.Thread(target=prove, name=f"aurora-lab-proof-{server.place.id}", daemon=True).start()
     return done.wait(PROOF_SECONDS)
 
 
-def mend(line: Line, directory: Path, server: PostgresServer) -> None:
+def mend(line: Line, directory: Path, server: Server) -> None:
     """Let the packets of cut connections through again."""
     if line.stopped:
         for process in line.stopped.values():
@@ -142,7 +134,7 @@ def mend(line: Line, directory: Path, server: PostgresServer) -> None:
     line.is_cut, line.cut, line.stopped = False, frozenset(), {}
 
 
-def lose(line: Line, directory: Path, server: PostgresServer, percent: float) -> None:
+def lose(line: Line, directory: Path, server: Server, percent: float) -> None:
     """Lose so many of the packets between the host and its clients."""
     if not packet_filter.is_possible():
         raise LabError("packets can be lost where the lab may filter them: with the program nft and CAP_NET_ADMIN (root)")
@@ -150,7 +142,7 @@ def lose(line: Line, directory: Path, server: PostgresServer, percent: float) ->
     line.loss_percent = percent
 
 
-def delay(line: Line, directory: Path, server: PostgresServer, milliseconds: float) -> None:
+def delay(line: Line, directory: Path, server: Server, milliseconds: float) -> None:
     """Let everything that the host says arrive so much later."""
     if milliseconds <= 0:
         _hasten(line, directory, server)
@@ -171,7 +163,7 @@ def delay(line: Line, directory: Path, server: PostgresServer, milliseconds: flo
     line.late_ms = max(0.0, milliseconds)
 
 
-def _hasten(line: Line, directory: Path, server: PostgresServer) -> None:
+def _hasten(line: Line, directory: Path, server: Server) -> None:
     if line.queue is not None:
         packet_filter.starve_queue(directory, server.place, line.queue.number)
         line.queue.close()
@@ -180,7 +172,7 @@ def _hasten(line: Line, directory: Path, server: PostgresServer) -> None:
     line.queue = line.pauses = None
 
 
-def release(line: Line, directory: Path, server: PostgresServer) -> None:
+def release(line: Line, directory: Path, server: Server) -> None:
     """Undo everything that is done to the line."""
     mend(line, directory, server)
     delay(line, directory, server, 0.0)
@@ -188,7 +180,7 @@ def release(line: Line, directory: Path, server: PostgresServer) -> None:
         lose(line, directory, server, 0.0)
 
 
-def end_pauses(line: Line, directory: Path, server: PostgresServer) -> None:
+def end_pauses(line: Line, directory: Path, server: Server) -> None:
     """Before the host's processes are stopped for another reason: they must not be woken."""
     if line.pauses is not None:
         delay(line, directory, server, 0.0)
@@ -197,7 +189,7 @@ def end_pauses(line: Line, directory: Path, server: PostgresServer) -> None:
 class _Pauses:
     """A thread that stops a host's processes for ``seconds``, lets them run for a moment, and so on, until ended."""
 
-    def __init__(self, server: PostgresServer, seconds: float) -> None:
+    def __init__(self, server: Server, seconds: float) -> None:
         self.seconds = seconds
         self._server = server
         self._ended = threading.Event()

@@ -14,7 +14,6 @@ from .cluster import Cluster, Host, Journal
 from .names import Place
 from .promoting import fail_over
 from .rejoining import operation_on, rejoin_now, settle
-from .replication import adapt
 from .values import LabError, OperationRecord
 
 __all__ = ["add_reader", "remove_reader", "rename", "restore"]
@@ -26,7 +25,7 @@ ID = re.compile(r"(?=.{1,63}\Z)[A-Za-z](?:-?[A-Za-z0-9])*")
 
 
 def add_reader(cluster: Cluster, id_: str | None) -> OperationRecord:
-    """See :meth:`PostgresLab.add_reader`."""
+    """See :meth:`Lab.add_reader`."""
     with cluster.lock:
         id_ = id_ or _next_id(cluster)
         with cluster.operation("add_reader", id_) as journal:
@@ -64,7 +63,7 @@ def _check_id(cluster: Cluster, id_: str) -> None:
 
 
 def remove_reader(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.remove_reader`."""
+    """See :meth:`Lab.remove_reader`."""
     with operation_on(cluster, "remove_reader", host_id) as journal:
         host = cluster.host(host_id)
         if host.role == "WRITER":
@@ -78,7 +77,7 @@ def remove_reader(cluster: Cluster, host_id: str) -> OperationRecord:
         else:
             faults.kill(cluster, host)
         _forget(cluster, host)
-        adapt(cluster)
+        cluster.engine.adapt(cluster)
         cluster.publish()
         journal.note("removed", host.id)
         return journal.record()
@@ -103,7 +102,7 @@ def _forget(cluster: Cluster, host: Host) -> None:
 
 
 def rename(cluster: Cluster, host_id: str, new_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.rename`."""
+    """See :meth:`Lab.rename`."""
     with operation_on(cluster, "rename", host_id) as journal:
         host = cluster.host(host_id)
         _check_id(cluster, new_id)
@@ -137,7 +136,7 @@ def restore(cluster: Cluster, ids: Sequence[str]) -> None:
             host.added = False
     _add_missing(cluster, ids)
     if cluster.writer.added:
-        fail_over(cluster, _originals(cluster)[0].id, "planned", rejoin=True, after_seconds=0.0)
+        fail_over(cluster, _originals(cluster)[0].id, cluster.engine.handover, rejoin=True, after_seconds=0.0)
         for host in cluster.hosts.values():
             settle(host)
     for host in [host for host in cluster.hosts.values() if host.added]:

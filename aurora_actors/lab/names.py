@@ -39,6 +39,8 @@ class Zone:
     domain: str
     places: tuple[Place, ...]
     lag_seconds: float
+    usual_port: int = POSTGRES_PORT
+    """The engine's own; asked for, it leads to the port that a host has instead."""
 
     @property
     def writer_endpoint(self) -> str:
@@ -60,14 +62,14 @@ def answer(
 ) -> list[tuple[str, int]]:
     """Look a name up as it stands at *now*; *turn* picks among the readers.
 
-    A name of the zone leads to the host's own port, whether that port or PostgreSQL's 5432 is asked for. Addresses and
+    A name of the zone leads to the host's own port, whether that port or the engine's usual one is asked for. Addresses and
     ``localhost`` are handed back as they are. :class:`socket.gaierror` for every other name.
     """
     name = host.rstrip(".").lower()
     found = _host_of(zone, views, name, now, turn)
     if found is not None:
         ours = {place.port for place in zone.places}
-        return [(found.address, found.port if port == POSTGRES_PORT or port in ours else port)]
+        return [(found.address, found.port if port == zone.usual_port or port in ours else port)]
     if name == "localhost":
         return [("127.0.0.1", port)]
     try:

@@ -14,7 +14,7 @@ MOST_LATE_MS = 60_000.0
 
 
 def cut_flow(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.cut_flow`."""
+    """See :meth:`Lab.cut_flow`."""
     with operation_on(cluster, "cut_flow", host_id) as journal:
         host = _live(cluster, host_id, "cut_flow")
         lines.cut(host.line, cluster.directory, host.server)
@@ -23,7 +23,7 @@ def cut_flow(cluster: Cluster, host_id: str) -> OperationRecord:
 
 
 def slow(cluster: Cluster, host_id: str, milliseconds: float) -> OperationRecord:
-    """See :meth:`PostgresLab.slow`."""
+    """See :meth:`Lab.slow`."""
     if not 0 <= milliseconds <= MOST_LATE_MS:
         raise LabError(f"slow: 0 to {MOST_LATE_MS:g} milliseconds, not {milliseconds:g}")
     with operation_on(cluster, "slow", host_id) as journal:
@@ -34,7 +34,7 @@ def slow(cluster: Cluster, host_id: str, milliseconds: float) -> OperationRecord
 
 
 def drop_packets(cluster: Cluster, host_id: str, percent: float) -> OperationRecord:
-    """See :meth:`PostgresLab.drop_packets`."""
+    """See :meth:`Lab.drop_packets`."""
     if not 0 <= percent <= 100:
         raise LabError(f"drop_packets: 0 to 100 percent, not {percent:g}")
     with operation_on(cluster, "drop_packets", host_id) as journal:
@@ -46,7 +46,7 @@ def drop_packets(cluster: Cluster, host_id: str, percent: float) -> OperationRec
 
 
 def heal(cluster: Cluster, host_id: str) -> OperationRecord:
-    """See :meth:`PostgresLab.heal`."""
+    """See :meth:`Lab.heal`."""
     host = cluster.host(host_id)
     with operation_on(cluster, "heal", host_id) as journal:
         if host.line.is_sound:

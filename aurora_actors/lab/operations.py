@@ -10,7 +10,7 @@ __all__ = ["Operations"]
 
 
 class Operations:
-    """Part of :class:`PostgresLab`."""
+    """Part of :class:`Lab`."""
 
     @property
     def cluster(self) -> Cluster:
@@ -49,7 +49,7 @@ class Operations:
     def heal(self, host: str) -> OperationRecord:
         """Let all packets of the host through again: end black hole, cut flows, lateness and loss.
 
-        As :meth:`PostgresLab.thaw` for a deposed writer. What a cut connection had sent arrives now.
+        As :meth:`Lab.thaw` for a deposed writer. What a cut connection had sent arrives now.
         """
         return network.heal(self.cluster, host)
 

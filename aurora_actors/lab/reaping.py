@@ -105,6 +105,17 @@ def _serves(pid: int, data: Path) -> bool:
         return False
 
 
+def _mysql_servers(directory: Path) -> list[int]:
+    """MySQL's servers and their fronts: each names the option file of its host, from its first moment on."""
+    mark = f"--defaults-file={directory}/"
+    found: list[int] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(word.startswith(mark) for word in process.cmdline()):
+                found.append(process.pid)
+    return found
+
+
 def _is_alive(process: psutil.Process) -> bool:
     # A zombie holds no socket and no memory; whoever started it collects it.
     try:
@@ -141,6 +152,8 @@ def sweep(directory: Path) -> None:
         return
     for mark in directory.glob(PACKET_FILTER_MARK + "*"):
         subprocess.run(mark.read_text(encoding="utf-8").split("\n"), capture_output=True, timeout=10, check=False)
+    for pid in _mysql_servers(directory):
+        kill_tree(pid)
     for pid_file in directory.glob("*/data/postmaster.pid"):
         with suppress(OSError, ValueError, IndexError):
             pid = int(pid_file.read_text(encoding="utf-8").splitlines()[0])

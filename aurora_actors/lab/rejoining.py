@@ -8,10 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-import psycopg
-
 from .cluster import Cluster, Host, Journal
-from .replication import FOLLOW_SECONDS, adapt, wait_following
 from .values import LabError
 
 __all__ = ["operation_on", "rejoin_now", "rejoin_or_copy", "settle", "start_rejoin"]
@@ -58,10 +55,11 @@ def operation_on(cluster: Cluster, name: str, host_id: str) -> Iterator[Journal]
 
 
 def _rejoin(cluster: Cluster, host: Host, clone: bool) -> None:
+    expected: tuple[type[Exception], ...] = (LabError, OSError, subprocess.SubprocessError, *cluster.engine.errors)
     for attempt in range(ATTEMPTS):
         try:
             rejoin_now(cluster, host, clone=clone or attempt > 0)
-        except (LabError, OSError, psycopg.Error, subprocess.SubprocessError) as error:
+        except expected as error:
             if cluster.stopping.is_set():
                 return
             log.debug("%s: attempt %d to come back failed: %s", host.id, attempt + 1, error)
@@ -97,7 +95,7 @@ def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
         host.server.upstream = writer.place
         host.server.synchronous = ()
     if clone:
-        host.server.clone(writer.place)
+        cluster.engine.copy(cluster, host, writer)
     else:
         host.server.write_settings()
         host.server.become_standby()
@@ -106,13 +104,14 @@ def rejoin_now(cluster: Cluster, host: Host, *, clone: bool) -> None:
             raise LabError(f"the writer changed while {host.id} was copied")
         host.deposed = False
         host.seen = host.claim = None
-        host.server.start()
+        if not host.server.is_running:
+            host.server.start()
         host.server.wait_started()
-        wait_following(cluster, host, COPY_AFTER_SECONDS if not clone else FOLLOW_SECONDS)
+        cluster.engine.wait_following(cluster, host, None if clone else COPY_AFTER_SECONDS)
         cluster.remember_now("rejoined", host.id)
         host.state = "available"
         host.timeline = writer.timeline
-        adapt(cluster)
+        cluster.engine.adapt(cluster)
         if host.id not in cluster.holders and not cluster.options.asynchronous:
             raise LabError(f"{host.id} ceased to follow {writer.id} at once")
         cluster.publish()

@@ -10,20 +10,15 @@ from .rejoining import operation_on, start_rejoin
 from .values import Commits, LabError, OperationRecord
 
 __all__ = ["resurrect"]
-
-NOBODY = "nobody follows"
-"""No host has an id with a space, so no commit that waits for this one ever ends."""
-
-
 def resurrect(
     cluster: Cluster, host_id: str, seconds: float | None, commits: Commits, updated_seconds_ago: float | None
 ) -> OperationRecord:
-    """See :meth:`PostgresLab.resurrect`."""
+    """See :meth:`Lab.resurrect`."""
     if commits not in {"hang", "refuse"}:
         raise LabError(f"commits 'hang' or are 'refuse'd, not {commits!r}")
     with operation_on(cluster, "resurrect", host_id) as journal:
         host = cluster.host(host_id)
-        if not host.deposed or host.state == "resurrected" or (host.server.data / "standby.signal").exists():
+        if not host.deposed or host.state == "resurrected" or not cluster.engine.is_former_writer(host):
             raise LabError(
                 f"{host.id} is no former writer that kept its data, but {host.role}, {host.state}; "
                 "failover(rejoin=False) leaves one, and so does a failover while the writer is frozen"
@@ -32,11 +27,8 @@ def resurrect(
             # Its old sessions must not hear of commits that readers acknowledged before they turned away.
             journal.note("killed", host.id)
             faults.kill(cluster, host)
-        server = host.server
-        server.upstream, server.synchronous = None, (NOBODY,)
-        server.write_settings()
-        server.start(*(["-c", "default_transaction_read_only=on"] if commits == "refuse" else []))
-        server.wait_started()
+        cluster.engine.resurrect(host, commits)
+        host.server.wait_started()
         host.state = "resurrected"
         host.claim = Claim(updated_seconds_ago) if updated_seconds_ago is not None else None
         cluster.publish()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,12 @@ class PostgresServer:
         self.process = None
         self.end_session()
 
+    def collect(self) -> None:
+        """Forget processes that others ended."""
+        if self.process is not None:
+            self.process.wait()
+        self.process = None
+
     def shut_down(self) -> None:
         """Stop in order: sessions get 57P01, readers get all WAL first (SIGINT, "fast")."""
         self.end_session()
@@ -322,6 +329,25 @@ class PostgresServer:
             application_name="aurora_lab", connect_timeout=5,
         )  # fmt: skip
 
+    def client_processes(self) -> list[tuple[str, int, int]]:
+        """Address and port of each client over TCP, and the process that serves it."""
+        return [
+            (str(address), int(port), int(pid))
+            for address, port, pid in self.query(
+                "SELECT host(client_addr), client_port, pid FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND client_addr IS NOT NULL"
+            )
+        ]
+
+    def proves_to_go_on(self) -> bool:
+        """Whether a new session gets all the way: in, to a commit if the host writes, and out. May wait for ever."""
+        with suppress(psycopg.Error), self.session() as session:
+            if not session.execute("SELECT pg_is_in_recovery()").fetchall()[0][0]:
+                session.execute("SET synchronous_commit = local")
+                session.execute("INSERT INTO aurora_lab.commits DEFAULT VALUES")
+            return True
+        return False
+
     def query(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run a statement as superuser on the lab's own session. Thread-safe; never on a frozen server: it would wait.
 
@@ -332,6 +358,27 @@ class PostgresServer:
                 self._session = self.session()
             cursor = self._session.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
+
+    def kill_session(self, number: int) -> bool:
+        """End a client's session by its process id; false if there is none."""
+        killed = self.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'",
+            (number,),
+        )
+        return bool(killed and killed[0][0])
+
+    def end_sessions(self) -> list[int]:
+        """End all sessions of applications; return their process ids."""
+        rows = self.query(
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND usename <> %s",
+            (OWNER,),
+        )
+        return [row[0] for row in rows]
+
+    def has_sessions(self, numbers: Sequence[int]) -> bool:
+        """Whether any of these sessions is still there."""
+        return bool(self.query("SELECT 1 FROM pg_stat_activity WHERE pid = ANY(%s)", (list(numbers),)))
 
     def end_session(self) -> None:
         """Close the lab's own session."""

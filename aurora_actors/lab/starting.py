@@ -7,7 +7,6 @@ import shutil
 import tempfile
 
 from .cluster import Cluster
-from .replication import adapt, wait_following
 
 __all__ = ["place_for_data", "start_hosts"]
 
@@ -44,7 +43,7 @@ def start_hosts(cluster: Cluster) -> None:
         host.server.wait_started()
         host.state = "available"
     for host in readers:
-        wait_following(cluster, host)
-    adapt(cluster)
+        cluster.engine.wait_following(cluster, host)
+    cluster.engine.adapt(cluster)
     cluster.publish()
     cluster.remember_now("started", writer.id)

@@ -18,7 +18,7 @@ from .names import DnsView, Place, Zone, answer
 from .values import HostStatus, LabError
 
 if TYPE_CHECKING:
-    from .postgres import PostgresLab
+    from .lab import Lab
 
 __all__ = ["LabState", "StateFile", "read_state", "resolver_from", "runtime_directory", "state_path"]
 
@@ -68,7 +68,7 @@ def read_state(path: str | os.PathLike[str]) -> LabState:
         found["pid"],
         found["control"],
         found["directory"],
-        Zone(zone["name"], zone["domain"], _places(zone["places"]), zone["lag_seconds"]),
+        Zone(zone["name"], zone["domain"], _places(zone["places"]), zone["lag_seconds"], zone["usual_port"]),
         tuple(
             DnsView(view["at"], view["writer"], tuple(view["readers"]), _places(view["places"])) for view in found["views"]
         ),
@@ -114,7 +114,7 @@ def _stamp(path: str | os.PathLike[str]) -> int:
 class StateFile:
     """Keeps the file up to date with a lab of this process; a context manager that removes it in the end."""
 
-    def __init__(self, lab: PostgresLab, path: Path, control: Path) -> None:
+    def __init__(self, lab: Lab, path: Path, control: Path) -> None:
         self.lab = lab
         self.path = path
         self.control = control

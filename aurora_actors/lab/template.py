@@ -17,7 +17,7 @@ from .aurora_sql import LAB_SQL
 from .binaries import Binaries
 from .cache import locked, prune
 from .flavours import FLAVOUR_SQL
-from .values import Flavour, LabError
+from .values import Flavour, LabError, Login
 
 __all__ = ["OWNER", "REPLICATOR", "Template", "make_template"]
 
@@ -26,18 +26,6 @@ OWNER = "rdsadmin"
 REPLICATOR = "rdsrepladmin"
 INITDB_SECONDS = 120.0
 COPY_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who the application logs in as."""
-
-    user: str
-    password: str
-    database: str
-
-    def __repr__(self) -> str:
-        return f"Login(user={self.user!r}, database={self.database!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ __all__ = [
     "How",
     "LabError",
     "LabEvent",
+    "Login",
     "OperationRecord",
     "Replication",
     "Role",
+    "ServerKind",
     "ServerUnavailable",
     "SlowKind",
     "State",
@@ -31,6 +33,7 @@ Habit = Literal["keep", "drop", "restart"]
 How = Literal["crash", "planned"]
 Replication = Literal["synchronous", "asynchronous", "none"]
 Role = Literal["WRITER", "READER"]
+ServerKind = Literal["mariadb", "mysql"]
 SlowKind = Literal["packet-queue", "pauses"]
 State = Literal[
     "starting", "available", "crashed", "frozen", "black-holed", "restarting", "rejoining", "resurrected", "stopped"
@@ -42,7 +45,19 @@ class LabError(RuntimeError):
 
 
 class ServerUnavailable(LabError):
-    """No PostgreSQL server can be had on this machine; the message names what to install."""
+    """No server of the wanted kind can be had on this machine; the message names what to install."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who the application logs in as."""
+
+    user: str
+    password: str
+    database: str
+
+    def __repr__(self) -> str:
+        return f"Login(user={self.user!r}, database={self.database!r})"
 
 
 @dataclass(frozen=True, slots=True)

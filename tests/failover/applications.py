@@ -16,7 +16,7 @@ import aurora_actors
 from aurora_actors import signals
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
-from aurora_actors.lab.server import PostgresServer
+from aurora_actors.lab.engine import Server
 from tests.lab.sessions import eventually
 
 __all__ = [
@@ -191,7 +191,7 @@ def _set_logging(lab: PostgresLab, value: str) -> None:
             eventually(partial(_shows, host.server, value))
 
 
-def _shows(server: PostgresServer, value: str) -> bool:
+def _shows(server: Server, value: str) -> bool:
     # A session keeps the value that it began with.
     server.end_session()
     shown: str = server.query("SHOW log_connections")[0][0]

@@ -164,6 +164,7 @@ def test_a_pool_gives_the_same_cluster_again_in_good_health() -> None:
     pool = LabPool()
     try:
         lab = pool.take({"hosts": 2})
+        assert isinstance(lab, PostgresLab)
         with connect(lab) as session:
             session.execute("CREATE TABLE orders (id int)")
         lab.crash("database-1")
