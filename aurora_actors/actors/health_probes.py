@@ -96,27 +96,25 @@ class HealthProbes:
     def ended(self, task: Task[Any]) -> tuple[str, Sign]:
         """The kind of probe that *task* was, and what it brought."""
         name = self._under_way.pop(task)
+        return name, self._sign_of(name, task)
+
+    def _sign_of(self, name: str, task: Task[Any]) -> Sign:
         kind = self._monitors[name][0]
         if task.stuck > STUCK_SECONDS:
             # It held up every other probe of the host; its own word is worth nothing. Once may be this process's fault.
             self._strikes[name] = self._strikes.get(name, 0) + 1
-            if self._strikes[name] < STRIKES:
-                return name, Sign.NOTHING
-            self._off.add(name)
-            error = RuntimeError(f"it held up its host's monitor for {task.stuck:.1f} s and is off from now on")
-            self._failed(kind, error)
-            return name, Sign.NOTHING
+            if self._strikes[name] == STRIKES:
+                self._off.add(name)
+                error = RuntimeError(f"it held up its host's monitor for {task.stuck:.1f} s and is off from now on")
+                self._failed(kind, error)
+            return Sign.NOTHING
         if isinstance(task.error, TimeoutError | ConnectionError):
-            return name, Sign.SILENT
-        if isinstance(task.error, OSError):
-            return name, Sign.NOTHING
-        if task.error is not None:
-            self._failed(kind, task.error)
-            return name, Sign.NOTHING
-        if not isinstance(task.result, Sign):
-            self._failed(kind, TypeError(f"probe() gave {task.result!r}, which is no Sign"))
-            return name, Sign.NOTHING
-        return name, task.result
+            return Sign.SILENT
+        if task.error is None and isinstance(task.result, Sign):
+            return task.result
+        if not isinstance(task.error, OSError):
+            self._failed(kind, task.error or TypeError(f"probe() gave {task.result!r}, which is no Sign"))
+        return Sign.NOTHING
 
     def next_word(self) -> Future[Sign]:
         """What the host's next answer, to whatever question, will say."""

@@ -256,7 +256,7 @@ class HostMonitor(Actor):
                 continue
             path = line.path()
             if path is not None and health.path_is_dead(
-                call, now, unacknowledged=path.unacknowledged, acknowledged=path.acknowledged
+                call, now, resent=path.resent, acknowledged=path.acknowledged
             ):
                 line.sever()
 

@@ -21,7 +21,7 @@ __all__ = ["Line", "Path"]
 
 # struct tcp_info of linux/tcp.h: eight bytes of state, then unsigned 32-bit fields; fixed since Linux 2.6.
 _TCP_INFO = 11
-_UNACKED, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED = 8 + 4 * 4, 8 + 4 * 11, 8 + 4 * 12
+_RETRANSMITS, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED = 2, 8 + 4 * 11, 8 + 4 * 12
 _TCP_INFO_BYTES = _LAST_ACK_RECEIVED + 4
 # The kernel's bounds (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT of linux/tcp.h); macOS has wider ones.
 _MOST_SECONDS, _MOST_PROBES = 32_767, 127
@@ -29,9 +29,10 @@ _HUNG_UP: int = getattr(select, "POLLRDHUP", 0)  # Linux
 
 
 class Path(NamedTuple):
-    """What the kernel knows of a path: segments that nobody acknowledged, and when bytes and acknowledgements last came."""
+    """What the kernel knows of a path: how often in a row it has sent again what nobody acknowledged, and when bytes and
+    acknowledgements last came."""
 
-    unacknowledged: int
+    resent: int
     heard: float
     acknowledged: float
 
@@ -101,11 +102,9 @@ class Line:
                 return None
         if len(info) < _TCP_INFO_BYTES:
             return None
-        unacked, heard, acknowledged = (
-            struct.unpack_from("I", info, at)[0] for at in (_UNACKED, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED)
-        )
+        heard, acknowledged = (struct.unpack_from("I", info, at)[0] for at in (_LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED))
         now = monotonic()
-        return Path(unacked, now - heard / 1000, now - acknowledged / 1000)
+        return Path(info[_RETRANSMITS], now - heard / 1000, now - acknowledged / 1000)
 
     def has_ended(self) -> bool:
         """Whether the other side has said goodbye, or the socket is broken; does not wait and takes nothing."""

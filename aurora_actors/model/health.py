@@ -23,6 +23,8 @@ DOWN_SHARE = 0.1
 """The pause between two rounds at a host that is down and that nobody waits for, as a share of the time it was down."""
 DOWN_LEAST_SECONDS, DOWN_MOST_SECONDS = 1.0, 10.0
 """The bounds of that pause."""
+RESENT = 2
+"""How often in a row something has to be sent again before its path is held dead: one lost packet is no dead path."""
 LATE_SHARE = 0.5
 """A look that comes later than this share of the interval says that this process was held up, not the host."""
 
@@ -167,15 +169,16 @@ def looked(health: Health, calls: Iterable[Call], now: float, *, due: float, hea
     return Look(health, probes, interval if probed or health.down else 0.0, dead, suspect, next_at)
 
 
-def path_is_dead(call: Call, now: float, *, unacknowledged: int, acknowledged: float) -> bool:
+def path_is_dead(call: Call, now: float, *, resent: int, acknowledged: float) -> bool:
     """Whether the path of one call has died although its host lives: what it sent goes unacknowledged.
 
-    *acknowledged*: when the other side's kernel last acknowledged anything. A window that is full is acknowledged all the
-    same, so that a COPY which the server is slow to read is not taken for lost.
+    *resent*: how often in a row the kernel has sent it again, *acknowledged*: when the other side's kernel last acknowledged
+    anything. A window that is full is acknowledged all the same, so that a COPY which the server is slow to read is not
+    taken for lost; and what a process that was held up has only just sent has not been sent again.
     """
     detection = call.detection
     waited = now - call.since >= detection.first + detection.silence
-    return unacknowledged > 0 and waited and now - acknowledged >= detection.silence
+    return resent >= RESENT and waited and now - acknowledged >= detection.silence
 
 
 def _is_dead(health: Health, call: Call, now: float) -> bool:

@@ -167,20 +167,21 @@ def test_no_verdict_comes_before_its_time_and_none_long_after(
 
 
 @pytest.mark.parametrize(
-    ("waited", "unacknowledged", "silence", "dead"),
+    ("waited", "resent", "silence", "dead"),
     [
-        (3.0, 1, 2.0, True),
-        (3.0, 0, 60.0, False),  # nothing is on its way: the kernel's keepalive finds out
-        (3.0, 1, 1.0, False),  # acknowledged a while ago
-        (1.0, 1, 60.0, False),  # the connection was idle for a minute before this call
+        (3.0, 2, 2.0, True),
+        (3.0, 0, 60.0, False),  # nothing is on its way, or it was sent only now by a process that was held up
+        (3.0, 1, 60.0, False),  # one lost packet
+        (3.0, 2, 1.0, False),  # acknowledged a while ago
+        (1.0, 2, 60.0, False),  # the connection was idle for a minute before this call
     ],
 )
 def test_a_path_is_dead_when_nobody_acknowledges(
-    waited: float, unacknowledged: int, silence: float, dead: bool
+    waited: float, resent: int, silence: float, dead: bool
 ) -> None:
     now = 100.0
     call = Call(1, now - waited, QUICK)
-    assert health.path_is_dead(call, now, unacknowledged=unacknowledged, acknowledged=now - silence) is dead
+    assert health.path_is_dead(call, now, resent=resent, acknowledged=now - silence) is dead
 
 
 def test_one_unanswered_probe_is_enough_where_another_host_writes() -> None:
