@@ -172,9 +172,9 @@ def looked(health: Health, calls: Iterable[Call], now: float, *, due: float, hea
 def path_is_dead(call: Call, now: float, *, resent: int, acknowledged: float) -> bool:
     """Whether the path of one call has died although its host lives: what it sent goes unacknowledged.
 
-    *resent*: how often in a row the kernel has sent it again, *acknowledged*: when the other side's kernel last acknowledged
-    anything. A window that is full is acknowledged all the same, so that a COPY which the server is slow to read is not
-    taken for lost; and what a process that was held up has only just sent has not been sent again.
+    *resent*: how often in a row the kernel has sent it again, *acknowledged*: when the other side's kernel last
+    acknowledged anything. A window that is full is acknowledged all the same, so that a COPY which the server is slow to
+    read is not taken for lost; and what a process that was held up has only just sent has not been sent again.
     """
     detection = call.detection
     waited = now - call.since >= detection.first + detection.silence
