@@ -77,6 +77,38 @@ DEFECTS: dict[int, tuple[str, tuple[str, str]]] = {
         "classes of SQLSTATE never match, and messages of the driver are missing from a list",
         (HERE, "test_24_a_loss_is_known_by_its_connection_not_by_its_words"),
     ),
+    35: (
+        "failure monitoring queues an entry for every call",
+        ("failover/test_processes.py", "test_calls_leave_nothing_behind"),
+    ),
+    42: (
+        "nothing works in a forked child",
+        ("failover/test_processes.py", "test_a_child_connects_and_survives_a_failover_of_its_own"),
+    ),
+    43: (
+        "an import starts threads and loads what is not used",
+        ("failover/test_processes.py", "test_an_import_starts_no_thread_and_loads_no_driver"),
+    ),
+    44: (
+        "monitors never expire",
+        ("failover/test_bounds.py", "test_no_thread_is_left_after_the_last_connection_and_the_grace_period"),
+    ),
+    45: (
+        "a failover of many connections is a storm of threads and logins",
+        ("failover/test_bounds.py", "test_fifty_connections_through_a_failover"),
+    ),
+    46: (
+        "after a failover all connections log in at once",
+        ("failover/test_processes.py", "test_no_more_than_a_few_log_in_at_the_same_time"),
+    ),
+    56: (
+        "a connect costs more the more connections are open",
+        ("failover/test_bounds.py", "test_a_connect_costs_the_same_however_many_are_open"),
+    ),
+    57: (
+        "a first connect sends twelve statements over two sessions",
+        ("failover/test_bounds.py", "test_the_statements_of_a_connect"),
+    ),
 }
 
 
