@@ -84,7 +84,7 @@ class Call:
     @property
     def due(self) -> float:
         """The soonest that its host can be held dead."""
-        return self.since + (self.detection.first + self.detection.interval if self.deposed else self.detection.time)
+        return self.since if self.deposed else self.since + self.detection.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def looked(health: Health, calls: Iterable[Call], now: float, *, due: float, hea
     if now - due > max(SOONEST_SECONDS, LATE_SHARE * interval):
         health = replace(health, silent=())
     health = replace(health, silent=tuple((kind, at) for kind, at in health.silent if at > heard))
-    dead = tuple(call.key for call in probed if _is_dead(health, call, now))
+    dead = tuple(call.key for call in calls if _is_dead(health, call, now))
     if dead and not health.down:
         health = replace(health, down_since=now)
     elif heard > health.round_at:

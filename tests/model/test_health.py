@@ -189,6 +189,7 @@ def test_one_unanswered_probe_is_enough_where_another_host_writes() -> None:
     assert look(silent, [Call(1, 0.0, QUICK)], 1.0).dead == ()
     assert look(silent, [Call(1, 0.0, QUICK, deposed=True)], 1.0).dead == (1,)
     assert look(silent, [Call(1, 0.0, QUICK, deposed=True)], 0.9).dead == ()
+    assert look(silent, [Call(1, 0.9, QUICK, deposed=True)], 1.0).dead == (1,)
     assert look(Health(), [Call(1, 0.0, QUICK, deposed=True)], 1000.0).dead == ()
 
 
