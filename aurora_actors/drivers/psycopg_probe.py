@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PsycopgProbe", "logged_in"]
 
-# One round trip with the first question. The user's own settings (ALTER ROLE … SET) must not cut a held answer short,
-# and a monitor must not be able to write.
+# In the message of each question, whose statements are one transaction: nothing of it outlives the answer, so that a pooler
+# in between hands nothing of it to an application. The user's own settings (ALTER ROLE … SET) must not cut a held answer
+# short, and a monitor must not be able to write.
 _PREAMBLE = (
-    "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
-    " SET default_transaction_read_only = on; "
+    "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; "
 )
 LOCAL_ERRORS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM)
 NETWORK_ERRORS = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
@@ -51,18 +51,16 @@ class PsycopgProbe:
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
-        self._preamble = _PREAMBLE
         self._pid = os.getpid()
 
     async def ask(self, sql: str, sockets: Sockets) -> Rows:
         """The rows of the last statement in *sql*. Raises ``ProbeError``."""
         try:
-            result = await answer_to(self._pgconn, self._preamble + sql, sockets)
+            result = await answer_to(self._pgconn, _PREAMBLE + sql, sockets)
         except psycopg.Error as error:
             code = error.sqlstate
             ended = self._pgconn.status == pq.ConnStatus.BAD or code is None or code.startswith("57P0")
             raise ProbeError(str(error).strip(), answered=not ended, sqlstate=code) from None
-        self._preamble = ""
         return [
             [_text(result.get_value(row, column)) for column in range(result.nfields)]
             for row in range(result.ntuples)

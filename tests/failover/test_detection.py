@@ -294,7 +294,7 @@ def test_the_monitor_s_session_cannot_write_and_has_limits_of_its_own(aurora_lab
         place = Place(address, ((address, port),))
         sockets = Sockets(BlockingIo(access.driver), monotonic() + FACT_SECONDS)
         session = run_blocking(access.driver.open_probe(access, place, sockets))
-        for name, value in (("default_transaction_read_only", "on"), ("statement_timeout", "0")):
+        for name, value in (("transaction_read_only", "on"), ("statement_timeout", "0")):
             assert run_blocking(session.ask(f"SHOW {name}", sockets)) == [[value]]
         session.close()
 
