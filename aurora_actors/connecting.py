@@ -15,8 +15,9 @@ from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.selection import Strategy
+from aurora_actors.proxies.context import own_parameters
 from aurora_actors.proxies.proxy import Proxy
-from aurora_actors.settings import Setting, Settings, split
+from aurora_actors.settings import Settings, split
 
 __all__ = ["connect", "opening"]
 
@@ -43,8 +44,7 @@ async def opening(
     merged = driver.parameters(conninfo, parameters)
     classes = discovery.plugin_classes(_names(merged, "plugins"))
     monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or Settings().monitors}
-    rows: dict[str, Setting] = {name: row for plugin in classes for name, row in plugin.parameters.items()}
-    rows |= {name: row for monitor, _ in monitors.values() for name, row in monitor.parameters.items()}
+    rows = discovery.parameters(classes, monitors.values(), driver.keys)
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
@@ -56,7 +56,7 @@ async def opening(
         _selector(settings.failover_reader_host_selector_strategy),
     )
     kinds = tuple(
-        Kind(name, monitor, distribution, {row: settings.of_plugins[row] for row in monitor.parameters})
+        Kind(name, monitor, distribution, own_parameters(settings, monitor.parameters))
         for name, (monitor, distribution) in monitors.items()
     )
     proxy = Proxy(face(driver), access, settings, _mode(settings, seeds[0][0]), classes, selectors, kinds)
@@ -133,10 +133,7 @@ def _names(merged: dict[str, Any], parameter: str) -> list[str] | None:
 
 
 def _selector(name: str) -> Strategy:
-    record = discovery.load("aurora_actors.host_selectors", name)
-    if record.value is None:
-        raise ConfigurationError(f"host selector {name!r} of {record.distribution} cannot be used: {record.error}")
-    selector: Strategy = record.value
+    selector: Strategy = discovery.usable("aurora_actors.host_selectors", name).value
     return selector
 
 

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
-from inspect import iscoroutinefunction
 from typing import Any
 
+from aurora_actors.actors.complaints import Origin, described
 from aurora_actors.errors import ConfigurationError, PluginError
+from aurora_actors.flow.conformance import complaint
 from aurora_actors.plugin import Monitor, Plugin
+from aurora_actors.settings import Setting
 
-__all__ = ["DEFAULT_PLUGINS", "Record", "Status", "found", "load", "monitor", "ordered", "plugin_classes"]
+__all__ = [
+    "DEFAULT_PLUGINS",
+    "GROUPS",
+    "Record",
+    "Status",
+    "found",
+    "load",
+    "monitor",
+    "ordered",
+    "origin_of",
+    "parameters",
+    "plugin_classes",
+    "usable",
+]
 
 log = logging.getLogger("aurora_actors.plugins")
 
 DEFAULT_PLUGINS = ("initial_connection", "aurora_connection_tracker", "failover", "efm")
 """What a connection uses when ``plugins`` is not given."""
 
-# What an extension of a group has to be a class of, and which of its methods are flows.
-_BASES: dict[str, tuple[type, tuple[str, ...]]] = {
-    "aurora_actors.plugins": (Plugin, ("connect", "execute", "recover")),
-    "aurora_actors.monitors": (Monitor, ("probe",)),
-}
+GROUPS = tuple(f"aurora_actors.{name}" for name in ("plugins", "monitors", "host_selectors", "dialects", "drivers"))
+"""The entry-point groups that this package reads."""
 
 
 class Status(Enum):
@@ -51,9 +64,11 @@ class Record:
 
 
 def found(group: str) -> tuple[Record, ...]:
-    """What is installed in *group*, without loading anything."""
+    """What is installed in *group*, without loading anything; a name that several claim is listed for each of them."""
     return tuple(
-        Record(group, name, _distribution(entry), Status.FOUND) for name, entry in sorted(_entries(group).items())
+        _record(group, entry, _several(name, entries) if len(entries) > 1 else "")
+        for name, entries in sorted(_entries(group).items())
+        for entry in entries
     )
 
 
@@ -62,32 +77,61 @@ def load(group: str, name: str) -> Record:
 
     Raises ``ConfigurationError`` when nothing of that name is installed.
     """
-    entry = _entries(group).get(name)
-    if entry is None:
+    entries = _entries(group).get(name)
+    if entries is None:
         raise ConfigurationError(_unknown(group, name))
-    return _loaded(group, name)
+    if len(entries) > 1:
+        return _record(group, entries[0], _several(name, entries))
+    return _loaded(group, name, tuple(sys.path))
+
+
+def usable(group: str, name: str) -> Record:
+    """The same, for who cannot go on without: raises ``PluginError`` for one that is broken."""
+    record = load(group, name)
+    if record.status is not Status.LOADED:
+        raise PluginError(f"{kind_of(group)} {name!r} of {record.distribution} cannot be used: {record.error}")
+    return record
 
 
 def plugin_classes(names: Iterable[str] | None) -> tuple[type[Plugin], ...]:
     """The classes of the plugins asked for, each once; None: the defaults. Raises for any that cannot be had."""
-    classes: list[type[Plugin]] = []
-    for name in DEFAULT_PLUGINS if names is None else names:
-        record = load("aurora_actors.plugins", name)
-        if record.status is not Status.LOADED:
-            raise PluginError(
-                f"plugin {name!r} of distribution {record.distribution} cannot be used: {record.error}"
-            )
-        if record.value not in classes:
-            classes.append(record.value)
-    return tuple(classes)
+    asked = DEFAULT_PLUGINS if names is None else names
+    return tuple(dict.fromkeys(usable("aurora_actors.plugins", name).value for name in asked))
+
+
+def origin_of(group: str, value: Any) -> Origin:
+    """Where an extension came from that is in use; its module, if no entry point led to it."""
+    record = _in_use.get((group, id(value)))
+    if record is not None and record.value is value:
+        return Origin(kind_of(group), record.name, record.distribution)
+    return Origin(kind_of(group), getattr(value, "name", "") or repr(value), value.__module__)
 
 
 def monitor(name: str) -> tuple[type[Monitor], str]:
     """The class of a monitor asked for, and the distribution that it came with. Raises if it cannot be had."""
-    record = load("aurora_actors.monitors", name)
-    if record.status is not Status.LOADED:
-        raise PluginError(f"monitor {name!r} of distribution {record.distribution} cannot be used: {record.error}")
+    record = usable("aurora_actors.monitors", name)
     return record.value, record.distribution
+
+
+def parameters(
+    plugins: Iterable[type[Plugin]], monitors: Iterable[tuple[type[Monitor], str]], drivers: Collection[str]
+) -> Mapping[str, Setting]:
+    """The parameters that the extensions in use declare, by name. *drivers*: the names that are the driver's.
+
+    Raises ``ConfigurationError`` for two that declare one parameter differently, and for one that takes the driver's.
+    """
+    rows: dict[str, Setting] = {}
+    owners: dict[str, str] = {}
+    declared = [(str(origin_of("aurora_actors.plugins", one)), one.parameters) for one in plugins]
+    declared += [(str(origin_of("aurora_actors.monitors", one)), one.parameters) for one, _ in monitors]
+    for owner, own in declared:
+        for name, row in own.items():
+            if name in drivers:
+                raise ConfigurationError(f"{owner} declares the parameter {name}, which is the driver's")
+            if rows.setdefault(name, row) != row:
+                raise ConfigurationError(f"{owners[name]} and {owner} both declare the parameter {name}, differently")
+            owners.setdefault(name, owner)
+    return rows
 
 
 def ordered(classes: Sequence[type[Plugin]], *, sort: bool = True) -> tuple[type[Plugin], ...]:
@@ -113,47 +157,74 @@ def _outer(plugin: type[Plugin], others: Sequence[type[Plugin]]) -> bool:
     )
 
 
-def _entries(group: str) -> Mapping[str, EntryPoint]:
-    return _scanned().get(group, {})
+def kind_of(group: str) -> str:
+    """What an extension of *group* is called in a sentence."""
+    return group.partition(".")[2].removesuffix("s").replace("_", " ")
 
 
-@lru_cache(maxsize=1)
-def _scanned() -> Mapping[str, Mapping[str, EntryPoint]]:
+# What was loaded, each with the first name that it was asked for by.
+_in_use: dict[tuple[str, int], Record] = {}
+
+
+def _entries(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+    return _scanned(tuple(sys.path)).get(group, {})
+
+
+@lru_cache(maxsize=8)
+def _scanned(path: tuple[str, ...]) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
     """Every entry point of ours, by group and name. Looking through what is installed takes milliseconds: once."""
-    groups: dict[str, dict[str, EntryPoint]] = {}
-    for distribution in distributions():
-        for entry in distribution.entry_points:
+    groups: dict[str, dict[str, tuple[EntryPoint, ...]]] = {}
+    for distribution in distributions(path=list(path)):
+        for entry in _points(distribution):
             if entry.group.startswith("aurora_actors."):
-                # What comes first on sys.path hides what comes later, as with modules.
-                groups.setdefault(entry.group, {}).setdefault(entry.name, entry)
+                names = groups.setdefault(entry.group, {})
+                names[entry.name] = _with(names.get(entry.name, ()), entry)
     return groups
 
 
+def _points(distribution: Distribution) -> Iterable[EntryPoint]:
+    try:
+        return distribution.entry_points
+    except Exception as error:  # noqa: BLE001 - a file of anybody's, which may have nothing to do with us
+        log.warning("the entry points of %s cannot be read: %s", _named(distribution), described(error))
+        return ()
+
+
+def _with(known: tuple[EntryPoint, ...], entry: EntryPoint) -> tuple[EntryPoint, ...]:
+    """*known* and *entry*, unless it is of a distribution that stands earlier on the path, as with modules."""
+    hidden = known and _canonical(entry) in {_canonical(other) for other in known}
+    return known if hidden else (*known, entry)
+
+
+def _canonical(entry: EntryPoint) -> str:
+    name = entry.dist.name if entry.dist is not None else None
+    return (name or entry.value).lower().replace("_", "-").replace(".", "-")
+
+
 @lru_cache(maxsize=256)
-def _loaded(group: str, name: str) -> Record:
-    entry = _entries(group)[name]
+def _loaded(group: str, name: str, path: tuple[str, ...]) -> Record:
+    entry = _scanned(path)[group][name][0]
     try:
         value = entry.load()
-    except Exception as error:  # noqa: BLE001 - an extension may raise anything
-        distribution = _distribution(entry)
-        log.warning("extension %s of %s does not load: %s: %s", name, distribution, type(error).__name__, error)
-        return Record(group, name, distribution, Status.LOAD_ERROR, None, f"{type(error).__name__}: {error}")
-    distribution = _distribution(entry)
-    complaint = _complaint(group, value)
-    status = Status.UNUSABLE if complaint else Status.LOADED
-    return Record(group, name, distribution, status, value, complaint)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - an extension may raise anything, or be a script
+        log.warning("%s %s of %s does not load: %s", kind_of(group), name, _distribution(entry), described(error))
+        return Record(group, name, _distribution(entry), Status.LOAD_ERROR, None, described(error))
+    problem = complaint(group, value)
+    status = Status.UNUSABLE if problem else Status.LOADED
+    record = Record(group, name, _distribution(entry), status, None if problem else value, problem)
+    if not problem:
+        _in_use.setdefault((group, id(value)), record)
+    return record
 
 
-def _complaint(group: str, value: Any) -> str:
-    if group not in _BASES:
-        return ""
-    base, flows = _BASES[group]
-    if not (isinstance(value, type) and issubclass(value, base)):
-        return f"it is not a subclass of aurora_actors.{base.__name__}"
-    for hook in flows:
-        if not iscoroutinefunction(getattr(value, hook)):
-            return f"its hook {hook} is not an async def"
-    return ""
+def _record(group: str, entry: EntryPoint, problem: str) -> Record:
+    status = Status.UNUSABLE if problem else Status.FOUND
+    return Record(group, entry.name, _distribution(entry), status, None, problem)
+
+
+def _several(name: str, entries: Sequence[EntryPoint]) -> str:
+    owners = " and ".join(sorted(_distribution(entry) for entry in entries))
+    return f"{owners} both claim the name {name}: uninstall one"
 
 
 def _distribution(entry: EntryPoint) -> str:
@@ -161,19 +232,14 @@ def _distribution(entry: EntryPoint) -> str:
     return _named(dist) if dist is not None else entry.value
 
 
-_names: dict[int, str] = {}
-
-
+@lru_cache(maxsize=64)
 def _named(dist: Distribution) -> str:
     """Name and version, read once for each distribution: its metadata is a file of some length."""
-    known = _names.get(id(dist))
-    if known is None:
-        known = _names[id(dist)] = f"{dist.name} {dist.version}"
-    return known
+    return f"{dist.name} {dist.version}"
 
 
 def _unknown(group: str, name: str) -> str:
     names = sorted(_entries(group))
     near = difflib.get_close_matches(name, names, 1, 0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"installed are: {', '.join(names) or 'none'}"
-    return f"no {group.partition('.')[2].removesuffix('s').replace('_', ' ')} named {name!r} is installed; {hint}"
+    return f"no {kind_of(group)} named {name!r} is installed; {hint}"

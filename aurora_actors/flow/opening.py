@@ -15,7 +15,7 @@ from aurora_actors.actors.system import Seed, system
 from aurora_actors.dialects.base import Dialect, Report
 from aurora_actors.dialects.postgres import DETECT_SQL, detected
 from aurora_actors.drivers.base import Wire
-from aurora_actors.flow.discovery import load
+from aurora_actors.flow.discovery import usable
 from aurora_actors.flow.recovering import WrongRole, find, opened_in_role, pause, tries_again
 from aurora_actors.model.endpoints import Endpoint, EndpointKind, InstancePattern, parse_endpoint, parse_instance_pattern
 from aurora_actors.model.failover import Mode, Want
@@ -268,10 +268,7 @@ async def _asked(proxy: Proxy, plan: Plan, endpoint: Endpoint, wire: Wire) -> tu
 
 
 def _dialect(code: str) -> Dialect:
-    record = load("aurora_actors.dialects", code)
-    if record.value is None:
-        raise errors.PluginError(f"dialect {code!r} of {record.distribution} cannot be used: {record.error}")
-    dialect: Dialect = record.value()
+    dialect: Dialect = usable("aurora_actors.dialects", code).value()
     return dialect
 
 
