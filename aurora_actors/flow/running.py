@@ -14,7 +14,12 @@ Flow: TypeAlias = Coroutine[Any, Any, R]
 
 
 class FlowError(RuntimeError):
-    """A flow awaited something that is neither a flow nor the io it was handed; the traceback ends at that await."""
+    """A flow awaited something that is neither a flow nor the io it was handed; the traceback ends at that await.
+
+    ``answered``: whoever called the flow that did so has dealt with it, and goes on without.
+    """
+
+    answered = False
 
 
 def run_blocking(flow: Flow[R]) -> R:
@@ -27,11 +32,16 @@ def run_blocking(flow: Flow[R]) -> R:
     except StopIteration as stop:
         result: R = stop.value
         return result
-    error = FlowError("a flow awaited something that is neither another flow nor the io that it was given")
-    try:
-        flow.throw(error)
-    except StopIteration:
-        pass  # it swallowed the error; it is one all the same
-    else:
-        flow.close()
-    raise error
+    while True:
+        error = FlowError("a flow awaited something that is neither another flow nor the io that it was given")
+        try:
+            flow.throw(error)
+        except StopIteration as stop:
+            if error.answered:
+                answer: R = stop.value
+                return answer
+            # It swallowed the error; it is one all the same.
+            raise error from None
+        if not error.answered:
+            flow.close()
+            raise error

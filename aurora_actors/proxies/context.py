@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from aurora_actors.actors.forking import on_fork
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import ClusterTopology
@@ -16,7 +17,7 @@ from aurora_actors.settings import Settings
 if TYPE_CHECKING:
     from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["Context"]
+__all__ = ["Context", "own_parameters"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,8 +25,8 @@ R = TypeVar("R")
 ONCE_SECONDS = 60.0
 """How long others wait for the one that fetches for all."""
 
-_lock = threading.Lock()
-_under_way: dict[tuple[str, str | None, str], Future[Any]] = {}
+_under_way: dict[tuple[str, str, str], Future[Any]] = {}
+on_fork(_under_way.clear)
 
 
 class Context:
@@ -48,7 +49,7 @@ class Context:
 
     @property
     def plugin_settings(self) -> Mapping[str, Any]:
-        return {name: self._proxy.settings.of_plugins[name] for name in self._plugin.parameters}
+        return own_parameters(self._proxy.settings, self._plugin.parameters)
 
     @property
     def host(self) -> Host | None:
@@ -67,23 +68,23 @@ class Context:
         return await self._proxy.fail_over(call)
 
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._proxy.io.blocking(fn, *args, **kwargs)
+        return _no_flow(fn, await self._proxy.io.blocking(fn, *args, **kwargs))
 
     async def sleep(self, seconds: float) -> None:
         await self._proxy.io.sleep(seconds)
 
     async def once(self, key: str, fn: Callable[[], R]) -> R:
         io = self._proxy.io
-        name = (self._plugin.name, self._proxy.cluster, key)
-        with _lock:
-            theirs = _under_way.get(name)
-            ours: Future[Any] = Future()
-            if theirs is None:
-                _under_way[name] = ours
-        if theirs is not None:
+        # Before the cluster is known, connections share what they fetch with those to the same place.
+        place = self._proxy.cluster or repr(self._proxy.driver.seeds(self._proxy.access.parameters))
+        name = (self._plugin.name, place, key)
+        ours: Future[Any] = Future()
+        # One operation that only one caller can win: no lock that a fork could leave held.
+        theirs = _under_way.setdefault(name, ours)
+        if theirs is not ours:
             return await io.wait(theirs, io.now() + ONCE_SECONDS)
         try:
-            result = await io.blocking(fn)
+            result = _no_flow(fn, await io.blocking(fn))
         except BaseException as error:
             # A cancelled fetcher must not leave the others waiting.
             shown = error if isinstance(error, Exception) else RuntimeError("whoever fetched it was interrupted")
@@ -93,5 +94,18 @@ class Context:
             ours.set_result(result)
             return result
         finally:
-            with _lock:
-                _under_way.pop(name, None)
+            if _under_way.get(name) is ours:
+                del _under_way[name]
+
+
+def own_parameters(settings: Settings, names: Iterable[str]) -> Mapping[str, Any]:
+    """What an extension declared, and what it shares with the core by the same row."""
+    of_plugins = settings.of_plugins
+    return {name: of_plugins[name] if name in of_plugins else getattr(settings, name) for name in names}
+
+
+def _no_flow(fn: Callable[..., Any], result: R) -> R:
+    if iscoroutine(result):
+        result.close()
+        raise TypeError(f"{getattr(fn, '__qualname__', fn)} is an async def: await it, or give code that blocks")
+    return result

@@ -17,17 +17,16 @@ from aurora_actors.actors.watched import Kind, Watched
 from aurora_actors.dialects.base import Dialect
 from aurora_actors.drivers.base import Access, Driver, Failure, Wire
 from aurora_actors.drivers.lines import Line
-from aurora_actors.flow.chain import Proceed, composed
+from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.io import Io
 from aurora_actors.flow.recovering import failed_over
 from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
-from aurora_actors.model.health import Detection
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.selection import Strategy, Weights
 from aurora_actors.plugin import Connect, Execute, Plugin, Recover
-from aurora_actors.proxies.context import Context
+from aurora_actors.proxies.plugins import Plugins
 from aurora_actors.settings import Settings
 
 __all__ = ["Proxy"]
@@ -75,11 +74,11 @@ class Proxy:
         self._noticed = ""
         self._pause_until = 0.0
         self._closed = False
-        self.plugins = tuple(plugin(Context(self, plugin)) for plugin in plugins)
-        self._connect = composed([p.connect for p in self.plugins if _overrides(p, "connect")], self._log_in)
-        self._recover = composed([p.recover for p in self.plugins if _overrides(p, "recover")], _unrecovered)
-        self.recovers = any(_overrides(p, "recover") for p in self.plugins)
-        self.executes = [p.execute for p in self.plugins if _overrides(p, "execute")]
+        self.plugins = Plugins(self, plugins)
+        self._connect = self.plugins.connecting(self._log_in)
+        self._recover = self.plugins.recovering(_unrecovered)
+        self.recovers = self.plugins.recovers
+        self.executes = bool(self.plugins.executes)
 
     def __repr__(self) -> str:
         where = f"on {self.host}" if self.host else "unplaced"
@@ -180,7 +179,7 @@ class Proxy:
         """Have the monitor of the host look at the calls on the session that *wire* has now, as the plugins ask for."""
         self.unwatch()
         control, host, lease, driver = self.control, self.host, self._lease, self.driver
-        detection = self._detection()
+        detection = self.plugins.detection(kind.name for kind in self._kinds)
         if control is None or host is None or lease is None or not (detection or self.recovers):
             return
         line = self._line = driver.line(wire)
@@ -207,26 +206,11 @@ class Proxy:
         if line is not None:
             line.close()
 
-    def _detection(self) -> Detection | None:
-        for plugin in self.plugins:
-            try:
-                detection = plugin.detection()
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                self._plugin_failed(plugin, error)
-                continue
-            if detection is not None:
-                return detection
-        return None
-
     def moved(self, host: Host, opened: float) -> None:
         """The connection goes on at *host*, on a session opened at that time."""
         old, self.host, self.opened = self.host, host, opened
         self._noticed = ""
-        for plugin in self.plugins:
-            try:
-                plugin.switched(old, host)
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                self._plugin_failed(plugin, error)
+        self.plugins.switched(old, host)
 
     def closed(self) -> None:
         """The application closed the connection, or dropped it. Any thread; more than once is harmless."""
@@ -237,11 +221,7 @@ class Proxy:
         for signal in (signals.host_down, signals.writer_changed):
             signal.disconnect(self._notice)
         lease, self._lease = self._lease, None
-        for plugin in self.plugins:
-            try:
-                plugin.close()
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-                self._plugin_failed(plugin, error)
+        self.plugins.close()
         if lease is not None and self.control is not None and self.host is not None:
             lease.release()
             event = signals.ConnectionClosed(self.control.name, self.host, self.io.now())
@@ -261,15 +241,12 @@ class Proxy:
 
     def execution(self, innermost: Proceed[Execute, Any]) -> Proceed[Execute, Any]:
         """*innermost* within the plugins' ``execute`` hooks."""
-        return composed(self.executes, innermost)
+        return self.plugins.executing(innermost)
 
     def choose(self, hosts: tuple[Host, ...], *, initial: bool) -> Host:
         """One of *hosts*: as a plugin says, else by the strategy that the settings name."""
-        for plugin in self.plugins:
-            chosen = plugin.choose_host(hosts)
-            if chosen is not None:
-                return chosen
-        return self._selectors[0 if initial else 1](hosts, self._weights, next(_turns), random.random())
+        strategy = self._selectors[0 if initial else 1]
+        return self.plugins.choose(hosts, strategy, self._weights, next(_turns), random.random())
 
     def login_limit(self, until: float) -> float:
         """The deadline of one try to log in: *until*, the connection's own ``connect_timeout``, or five seconds."""
@@ -279,11 +256,6 @@ class Proxy:
             longest = self.settings.failover_reader_connect_timeout_sec
         return min(until, self.io.now() + longest)
 
-    def _plugin_failed(self, plugin: Plugin, error: Exception) -> None:
-        log.warning("plugin %s failed: %s: %s", plugin.name, type(error).__name__, error)
-        event = signals.PluginFailed(plugin.name, None, f"{type(error).__name__}: {error}", self.io.now())
-        signals.emit(signals.plugin_failed, self.cluster or "", event)
-
 
 def _no_wire() -> None:
     """Before the first connection is open, and after the application dropped it."""
@@ -291,10 +263,6 @@ def _no_wire() -> None:
 
 async def _unrecovered(call: Recover) -> Exception:
     return call.error
-
-
-def _overrides(plugin: Plugin, hook: str) -> bool:
-    return getattr(type(plugin), hook) is not getattr(Plugin, hook)
 
 
 def _weights(settings: Settings) -> Weights:
