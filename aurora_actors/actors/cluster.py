@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from aurora_actors import signals
 from aurora_actors.actors.base import ActorCrashed, Ref, stop_all, tell
 from aurora_actors.actors.clock import Timer
+from aurora_actors.actors.complaints import Origin, complain
 from aurora_actors.actors.failover import FailoverActor
 from aurora_actors.actors.host_monitor import HostMonitor
 from aurora_actors.actors.messages import HostObserved, ReportTo, Retire, WatchHost
@@ -111,6 +112,7 @@ class Cluster:
         self._monitors: list[Ref] = []
         self._refs: tuple[Ref, ...] = ()
         self._sessions = WatchedSessions()
+        self._off: dict[str, set[str]] = {}
 
     def __repr__(self) -> str:
         topology = self.cell.view.topology
@@ -207,6 +209,7 @@ class Cluster:
             refresh=self._refresh,
             least=self._least,
             monitor=self._monitor,
+            stuck=self._stuck,
             watched_hosts=lambda: self._sessions.hosts,
             retire=self._retired,
             timer=self._timer,
@@ -229,10 +232,24 @@ class Cluster:
             watched=lambda: self._sessions.at(host.id),
             topology=topology,
             timer=self._timer,
+            off=self._off.setdefault(host.id, set()),
         )
         with self._lock:
             self._monitors = [*(m for m in self._monitors if not m.actor_stopped.is_set()), ref]
         return ref
+
+    def _stuck(self, host: Host, name: str) -> None:
+        """A monitor of that name does not let go of the thread of *host*; called by the topology actor."""
+        self._off.setdefault(host.id, set()).add(name)
+        kinds = (kind for session in self._sessions.at(host.id) for kind in session.kinds if kind.name == name)
+        kind = next(kinds, None)
+        distribution = kind.distribution if kind is not None else self.naming.dialect.code
+        complain(
+            Origin("monitor", name, distribution),
+            self.name,
+            "probing",
+            f"it does not let go of its host's monitor and is off from now on (at {host})",
+        )
 
     def _accesses_to(self, host: Host) -> tuple[Access, ...]:
         """How to log in to *host*, the best way last: as somebody does who has a session there."""

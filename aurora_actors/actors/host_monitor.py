@@ -49,7 +49,8 @@ HOLD_SHARE = 0.5
 class HostMonitor(Actor):
     """One for each host and process.
 
-    ``watched`` gives the guarded sessions with the host, ``accesses`` the ways to log in to it, the best one last.
+    ``watched`` gives the guarded sessions with the host, ``accesses`` the ways to log in to it, the best one last. ``off``
+    has the kinds of monitor that turned out to hold it up; it is kept for the monitor that may follow.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class HostMonitor(Actor):
         watched: Callable[[], list[Watched]],
         topology: Ref,
         timer: Timer,
+        off: set[str] | None = None,
     ) -> None:
         super().__init__(name, report=report)
         self._cluster = cluster
@@ -73,6 +75,7 @@ class HostMonitor(Actor):
         self._watched = watched
         self._topology = topology
         self._timer = timer
+        self._off = off if off is not None else set()
         self._poller = cast("Poller", self.actor_inbox)
         self._turn = 0
         self._deposed = False
@@ -92,7 +95,7 @@ class HostMonitor(Actor):
         self._reports = False
         self._resting = False
         self._had_session = False
-        self._probes = HealthProbes(self._cluster, self._host, self._poller, self._ping)
+        self._probes = HealthProbes(self._cluster, self._host, self._poller, self._ping, self._off)
         self._look_at(self._timer.now())
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aurora_actors.actors.base import Ref, Request
+from aurora_actors.actors.polling import Running
 from aurora_actors.model.failover import Sighting, Want
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.search import Probe
@@ -21,6 +22,7 @@ __all__ = [
     "HostSuspected",
     "HostUnreachable",
     "LookAtCalls",
+    "LookForStuck",
     "LookNow",
     "ProbeDue",
     "ProbeHost",
@@ -142,6 +144,14 @@ class Tick:
     """Told by the clock to whoever asked for it."""
 
     turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookForStuck:
+    """Told to the topology actor by the clock: is the monitor of *host* still ``running`` the same code?"""
+
+    host: Host
+    running: Running
 
 
 # Facts

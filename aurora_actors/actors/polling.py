@@ -22,16 +22,12 @@ from pykka._envelope import Envelope
 
 from aurora_actors.flow.running import FlowError
 
-__all__ = ["FlowsEnded", "Late", "Poller", "Task"]
+__all__ = ["FlowsEnded", "Late", "Poller", "Running", "Task"]
 
 log = logging.getLogger("aurora_actors.actors")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-STUCK_SECONDS = 0.25
-"""A flow that computes for so long between two waits holds up the other probes of its host."""
-
 
 LONGEST_WAIT_SECONDS = 3600.0
 """A wait for "never" is looked at again after this long: poll() takes no infinity."""
@@ -83,8 +79,19 @@ class Task(Generic[R]):
         self.error: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Running:
+    """Code of somebody's that the actor's thread is in just now: of which flow, and since when."""
+
+    name: str
+    since: float
+
+
 class Poller:
-    """The inbox of an actor, and the io of its flows. All but :meth:`put` belongs to the actor's thread."""
+    """The inbox of an actor, and the io of its flows. All but :meth:`put` belongs to the actor's thread.
+
+    ``running`` is for others to look at: code that does not come back holds up everything that the actor does.
+    """
 
     def __init__(self) -> None:
         # A finalizer that garbage collection runs inside put() may put again: deque and socket need no lock of ours.
@@ -92,6 +99,7 @@ class Poller:
         self._tasks: dict[Task[Any], None] = {}
         self._ended: deque[Task[Any]] = deque()
         self._sleeping = False
+        self.running: Running | None = None
         self._selector = _selector()
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
@@ -143,7 +151,7 @@ class Poller:
         if not task.is_done:
             self._forget(task)
             task.is_done = True
-            task._flow.close()
+            _close(task)
         elif task in self._ended:
             self._ended.remove(task)
 
@@ -194,6 +202,10 @@ class Poller:
 
     async def blocking(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run blocking code on a daemon thread of its own; whoever stops waiting leaves it behind."""
+        return await self.wait(self.begin_blocking(fn, *args, **kwargs), float("inf"))
+
+    def begin_blocking(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """The same without waiting for it."""
         reply: Future[R] = Future()
 
         def work() -> None:
@@ -206,7 +218,7 @@ class Poller:
                 reply.set_result(result)
 
         threading.Thread(target=work, name="aurora_actors-probe", daemon=True).start()
-        return await self.wait(reply, float("inf"))
+        return reply
 
     def _wake(self) -> None:
         # Put first, look second; the sleeper says that it sleeps first and looks for messages second.
@@ -241,7 +253,7 @@ class Poller:
             if wait.fd in ready or (wait.future is not None and wait.future.done()) or now >= wait.until:
                 self._advance(task, None)
             elif now >= task.until:
-                self._advance(task, Late(f"{task.name} was not done in time"))
+                self._late(task)
 
     def _drain(self) -> None:
         try:
@@ -250,16 +262,26 @@ class Poller:
         except OSError:
             return  # nothing more to read
 
+    def call(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run code of the flow *name* that is no flow itself."""
+        self.running = Running(name, monotonic())
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self.running = None
+
     def _advance(self, task: Task[Any], error: Exception | None) -> None:
         self._unwatch(task)
         began = monotonic()
+        self.running = Running(task.name, began)
         try:
             wait = task._flow.send(None) if error is None else task._flow.throw(error)
         except StopIteration as stop:
             task.result = stop.value
             self._done(task)
-        except Exception as raised:  # noqa: BLE001 - whoever started the flow is told
-            task.error = raised
+        except BaseException as raised:  # noqa: BLE001 - whoever started the flow is told
+            # What would end the thread of an actor is an error of the flow like any other.
+            task.error = raised if isinstance(raised, Exception) else RuntimeError(f"it raised {raised!r}")
             self._done(task)
         else:
             if isinstance(wait, _Wait):
@@ -268,11 +290,24 @@ class Poller:
                 except (KeyError, ValueError, OSError) as refused:
                     # A descriptor that is closed, or that another flow waits for.
                     self._advance(task, OSError(f"descriptor {wait.fd} cannot be waited for: {refused!r}"))
+                except TypeError:
+                    self._advance(task, TypeError(f"{wait.fd!r} is no descriptor"))
             else:
-                task._flow.close()
                 task.error = FlowError(f"{task.name} awaited something that is neither a flow nor the io it was given")
+                _close(task)
                 self._done(task)
+        finally:
+            self.running = None
         task.stuck = max(task.stuck, monotonic() - began)
+
+    def _late(self, task: Task[Any]) -> None:
+        """Its deadline has passed: it is thrown :class:`Late`, and ended where it goes on waiting all the same."""
+        late = Late(f"{task.name} was not done in time")
+        self._advance(task, late)
+        if not task.is_done:
+            task.error = late
+            _close(task)
+            self._done(task)
 
     def _done(self, task: Task[Any]) -> None:
         self._forget(task)
@@ -294,6 +329,13 @@ class Poller:
     def _forget(self, task: Task[Any]) -> None:
         self._unwatch(task)
         self._tasks.pop(task, None)
+
+
+def _close(task: Task[Any]) -> None:
+    try:
+        task._flow.close()
+    except Exception as error:  # noqa: BLE001 - its clean-up may raise anything, and has no waiter any more
+        log.warning("%s failed while it was ended: %s: %s", task.name, type(error).__name__, error)
 
 
 def _selector() -> selectors.BaseSelector:

@@ -19,6 +19,7 @@ from aurora_actors.actors.messages import (
     HostSpoke,
     HostSuspected,
     HostUnreachable,
+    LookForStuck,
     LookNow,
     ProbeDue,
     ProbeHost,
@@ -31,6 +32,7 @@ from aurora_actors.actors.messages import (
     WatchHost,
     WriterConfirmed,
 )
+from aurora_actors.actors.polling import Running
 from aurora_actors.actors.published import Published
 from aurora_actors.model import search
 from aurora_actors.model.failover import Sighting
@@ -46,12 +48,15 @@ log = logging.getLogger("aurora_actors.topology")
 JITTER = 0.2
 """How far a delayed probe may come early or late, as a share: so that processes do not ask in step."""
 
+STUCK_SECONDS = 3.0
+"""A monitor whose thread has been in the same code for so long is given up: what it waits for, it waits for elsewhere."""
+
 
 class TopologyActor(Actor):
     """A shell round ``model.search`` and ``model.topology``; one for each cluster. Never waits for anybody.
 
     ``monitor(host, topology)`` starts a host monitor; ``watched_hosts`` gives the hosts that applications have guarded
-    sessions with; ``retire`` is called when a grace period ends.
+    sessions with; ``retire`` is called when a grace period ends, ``stuck`` with what a monitor did not come back from.
     ``refresh`` is the interval of the regular look, ``least`` the shortest of a search (and the one for the lost
     host), in seconds.
     """
@@ -69,6 +74,7 @@ class TopologyActor(Actor):
         watched_hosts: Callable[[], tuple[Host, ...]],
         retire: Callable[[int], object],
         timer: Timer,
+        stuck: Callable[[Host, str], object] | None = None,
     ) -> None:
         super().__init__(name, report=report)
         self._cell = cell
@@ -79,6 +85,7 @@ class TopologyActor(Actor):
         self._watched_hosts = watched_hosts
         self._retire = retire
         self._timer = timer
+        self._stuck = stuck
         self._turn = 0
         self._failover: Ref | None = None
 
@@ -121,6 +128,7 @@ class TopologyActor(Actor):
                 if host.is_same(self._watch.known.topology.writer):
                     self._store(*search.begun(self._watch, now, host.id, held=False))
             case SearchFor(lost):
+                self._suspect_monitors()
                 self._store(*search.begun(self._watch, now, lost))
             case EndSearch():
                 self._store(search.ended(self._watch), ())
@@ -132,8 +140,11 @@ class TopologyActor(Actor):
                     for host in self._watched_hosts():
                         if host.id not in self._monitors:
                             self._watch_host(host)
+                    self._suspect_monitors()
                     self._store(*search.looked(self._watch))
                     self._again(self._refresh)
+            case LookForStuck(host, running):
+                self._replace_stuck(host, running, now)
             case Retire(turn):
                 self._retire(turn)
             case ReportTo(failover):
@@ -161,6 +172,27 @@ class TopologyActor(Actor):
         monitor = self._monitor_of(host)
         if monitor is not None:
             tell(monitor, WatchCalls())
+
+    def _suspect_monitors(self) -> None:
+        """Look again later whether monitors that run something just now still run the same."""
+        for host in {*self._watch.hosts, *self._endpoints, *self._watched_hosts()}:
+            running = _running(self._monitors.get(host.id))
+            if running is not None:
+                self._timer.tell_after(STUCK_SECONDS, self.actor_ref, LookForStuck(host, running))
+
+    def _replace_stuck(self, host: Host, running: Running, now: float) -> None:
+        monitor = self._monitors.get(host.id)
+        if monitor is None or _running(monitor) is not running:
+            return
+        log.error("the monitor of %s is stuck in %s: another takes its place", host, running.name)
+        # It stops when it is let go of; its thread does not hold up the end of the process.
+        tell(self._monitors.pop(host.id), Stop())
+        if self._stuck is not None:
+            self._stuck(host, running.name)
+        if any(host.id == other.id for other in self._watched_hosts()):
+            self._watch_host(host)
+        if host.id in self._watch.probing:
+            self._store(*search.missed(self._watch, host.id, now, had_session=False))
 
     def _silent(self, fact: HostSilent, now: float) -> None:
         """A verdict fell: published first, so that whoever is told finds it. If the host wrote, another is looked for."""
@@ -263,3 +295,9 @@ class TopologyActor(Actor):
     def _again(self, seconds: float) -> None:
         self._turn += 1
         self._timer.tell_after(seconds, self.actor_ref, LookNow(self._turn))
+
+
+def _running(monitor: Ref | None) -> Running | None:
+    """The code that the thread of *monitor* is in just now."""
+    running: Running | None = getattr(monitor.actor_inbox, "running", None) if monitor is not None else None
+    return running
