@@ -1,4 +1,4 @@
-"""The command ``aurora-actors``: ``demo`` and ``lab``.
+"""The command ``aurora-actors``: ``demo``, ``lab`` and ``plugins``.
 
 Nothing but the standard library is imported until :func:`main` runs, so that a missing extra is one clear line.
 """
@@ -58,6 +58,8 @@ def build() -> typer.Typer:
         application.add_typer(lab.app, name="lab")
     if demo := _command("demo"):
         application.command("demo")(demo.demo)
+    if plugins := _command("plugins"):
+        application.command("plugins")(plugins.plugins)
     return application
 
 
