@@ -27,7 +27,6 @@ FACT_SECONDS = 30.0
 FOREVER = "SELECT pg_catalog.pg_sleep(3600)"
 HEAD = """
 import asyncio
-import socket
 import time
 from aurora_actors.plugin import Monitor, Sign
 
@@ -65,14 +64,13 @@ def connect(lab: PostgresLab, monitors: str, endpoint: str = "writer", **paramet
         ("async def probe(self): return True", "probing: TypeError: probe() gave bool, which is no Sign"),
         ("async def probe(self): pass", "probing: TypeError: probe() gave NoneType, which is no Sign"),
         ("async def probe(self): await asyncio.sleep(0)", "awaited something that is neither a flow nor the io"),
-        ("async def probe(self): await self.context.readable(socket.socketpair()[0])", "is no descriptor"),
+        ("async def probe(self): await self.context.readable(self)", "is no descriptor"),
         ("async def probe(self): await self.context.sleep('long')", "probing: TypeError"),
         ("async def probe(self): time.sleep(0.3)", "and is off from now on"),
         ("async def probe(self): await self.context.blocking(time.strptime, 'x', '%Y')", "probing: ValueError"),
         ("def close(self): raise KeyError('close')", "closing: KeyError: 'close'"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_one_that_fails_blames_nobody_and_hides_nobody(
     install: Install, aurora_lab: PostgresLab, failures: Recording[signals.PluginFailed], methods: str, said: str
 ) -> None:
@@ -238,6 +236,7 @@ def test_blocking_code_that_never_returns_takes_no_thread_more_at_every_probe(
     name = install(MONITORS, f"from {__name__} import Hanging as Bad\n", {"{module}": "Bad"})
     with recorded(signals.host_down) as down, connect(aurora_lab, name) as conn, ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, FOREVER)
+        aurora_lab.freeze(aurora_lab.writer)
         down.first()
         with pytest.raises(psycopg.OperationalError):
             call.result(FACT_SECONDS)
