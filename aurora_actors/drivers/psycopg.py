@@ -69,9 +69,11 @@ class PsycopgDriver:
         owner = getattr(target, "__self__", None)
         return not isinstance(owner, type) or issubclass(owner, BaseConnection)
 
-    def is_async(self, target: Callable[..., Any]) -> bool:
+    def is_async(self, target: Callable[..., Any]) -> bool | None:
         owner = getattr(target, "__self__", None)
-        return iscoroutinefunction(target) or (isinstance(owner, type) and issubclass(owner, psycopg.AsyncConnection))
+        if isinstance(owner, type):
+            return issubclass(owner, psycopg.AsyncConnection)
+        return iscoroutinefunction(target) or None
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
         known, ours = _divided(conninfo, _libpq_keys())
@@ -96,7 +98,14 @@ class PsycopgDriver:
         if guarded and isinstance(owner, type) and function is not None:
             connect = partial(function, guard_of(owner))
         made = connect("", **parameters)
-        conn = await made if isawaitable(made) else made
+        if isawaitable(made) is not access.asynchronous:
+            made.close()
+            raise ConfigurationError(
+                "aurora_actors.connect() was given a connect that has to be awaited: give it to aurora_actors.aio.connect()"
+                if not access.asynchronous
+                else "aurora_actors.aio.connect() was given a connect that blocks: give it to aurora_actors.connect()"
+            )
+        conn = await made if access.asynchronous else made
         if guarded and connect is access.target:
             conn.__class__ = guard_of(type(conn))
         return conn
