@@ -27,7 +27,7 @@ import aurora_actors.psycopg
 from aurora_actors import aio
 from aurora_actors.lab import PostgresLab
 
-__all__ = ["COLOURS", "EVERY_LOOP", "Colour", "Loop", "Tasks", "Threads", "colour"]
+__all__ = ["COLOURS", "EVERY_LOOP", "LOOPS", "ONE_COLOUR", "Colour", "Connect", "Loop", "Tasks", "Threads", "colour"]
 
 END_SECONDS = 10.0
 """How long a loop's thread may take to end; a hang is an error of the test, not a silence."""
@@ -231,6 +231,10 @@ LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
 }
 COLOURS = ("threads", "asyncio")
+Connect = Callable[..., Any]
+"""``connect(lab, endpoint, **parameters)`` of a colour."""
+ONE_COLOUR = pytest.mark.parametrize("colour", ["threads"], indirect=True)
+"""For tests of what threads and asyncio share."""
 EVERY_LOOP = pytest.mark.parametrize("colour", ["threads", *LOOPS], indirect=True)
 """For tests whose subject may depend on the kind of loop."""
 
