@@ -173,7 +173,13 @@ class PsycopgDriver:
         return since
 
     async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:
-        wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
+        try:
+            wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
+        except psycopg.OperationalError:
+            # psycopg itself finished it, as it does when the cancelling of an interrupted statement comes to nothing.
+            if not link_of(old).clean:
+                log.warning("what a lost session had set cannot be read any more: the new one begins without it")
+            return
         changed = [
             (name, value)
             for name, value in wanted.items()
