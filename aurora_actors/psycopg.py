@@ -2,12 +2,18 @@
 
 Its two classes are for whatever takes a class of connections, such as the pools of ``psycopg_pool``:
 
-    pool = ConnectionPool("host=… dbname=…", connection_class=aurora_actors.psycopg.Connection)
-    pool = AsyncConnectionPool("host=… dbname=…", connection_class=aurora_actors.psycopg.AsyncConnection, open=False)
+    from aurora_actors.psycopg import AsyncConnection, Connection
+
+    pool = ConnectionPool("host=… dbname=…", connection_class=Connection, check=Connection.check)
+    pool = AsyncConnectionPool("host=… dbname=…", connection_class=AsyncConnection, check=AsyncConnection.check, open=False)
+
+The check is optional: without it a connection goes elsewhere before its first statement, with an error only if its session
+held something.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Self
 
 import psycopg as driver
@@ -15,6 +21,7 @@ from psycopg.rows import Row
 
 from aurora_actors import aio
 from aurora_actors.connecting import connect as _connect
+from aurora_actors.errors import FailoverSuccessError
 
 __all__ = ["AsyncConnection", "Connection", "connect"]
 
@@ -31,7 +38,7 @@ class Connection(driver.Connection[Row]):
     def stale(self) -> bool:
         """Whether the connection will go elsewhere before its next statement: its host is down or not the one to use.
 
-        Asks nobody: a pool can check by it without a round trip.
+        Asks nobody.
         """
         return False
 
@@ -40,6 +47,17 @@ class Connection(driver.Connection[Row]):
         """See ``aurora_actors.connect``; the result is a connection of this class."""
         conn: Self = _connect(super().connect, conninfo, **parameters)
         return conn
+
+    @staticmethod
+    def check(conn: Connection[Any]) -> None:
+        """For the ``check`` of a pool: a connection that is stale goes elsewhere now; the others cost nothing.
+
+        Whatever its session held is gone then, as a pool may expect. Raises psycopg's error if it cannot go anywhere.
+        """
+        if conn.stale:
+            with suppress(FailoverSuccessError):
+                conn.execute("")
+            conn.rollback()
 
 
 class AsyncConnection(driver.AsyncConnection[Row]):
@@ -55,6 +73,14 @@ class AsyncConnection(driver.AsyncConnection[Row]):
         """See ``aurora_actors.connect``; the result is a connection of this class."""
         conn: Self = await aio.connect(super().connect, conninfo, **parameters)
         return conn
+
+    @staticmethod
+    async def check(conn: AsyncConnection[Any]) -> None:
+        """See ``Connection.check``."""
+        if conn.stale:
+            with suppress(FailoverSuccessError):
+                await conn.execute("")
+            await conn.rollback()
 
 
 def __getattr__(name: str) -> Any:
