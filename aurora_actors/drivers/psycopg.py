@@ -99,13 +99,16 @@ class PsycopgDriver:
             connect = partial(function, guard_of(owner))
         made = connect("", **parameters)
         if isawaitable(made) is not access.asynchronous:
-            made.close()
+            if hasattr(made, "close"):
+                made.close()
             raise ConfigurationError(
                 "aurora_actors.connect() was given a connect that has to be awaited: give it to aurora_actors.aio.connect()"
                 if not access.asynchronous
                 else "aurora_actors.aio.connect() was given a connect that blocks: give it to aurora_actors.connect()"
             )
         conn = await made if access.asynchronous else made
+        if not isinstance(conn, BaseConnection):
+            raise ConfigurationError(f"the given connect made a {type(conn).__name__}, which is no connection of psycopg")
         if guarded and connect is access.target:
             conn.__class__ = guard_of(type(conn))
         return conn
