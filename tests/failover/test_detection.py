@@ -361,7 +361,9 @@ def test_a_monitor_that_was_killed_starts_afresh(aurora_lab: PostgresLab, connec
             call.result(FACT_SECONDS)
 
 
-def test_a_call_at_a_silent_writer_does_not_wait_for_the_verdict_once_another_writes(aurora_lab: PostgresLab) -> None:
+def test_a_call_at_a_silent_writer_does_not_wait_for_the_verdict_once_another_writes(
+    aurora_lab: PostgresLab, connect: Connect
+) -> None:
     """One unanswered probe is enough then: here the verdict alone would take hours."""
     patient: Any = {"plugins": "failover,efm", "failure_detection_count": 1000, "failure_detection_interval_ms": 300}
     with connect(aurora_lab, **patient) as conn, ThreadPoolExecutor(1) as pool:
