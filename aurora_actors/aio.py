@@ -8,10 +8,12 @@ Signals, errors and plugins are those of ``aurora_actors``; a receiver of a sign
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from aurora_actors.connecting import opening
+from aurora_actors.errors import ConfigurationError
 from aurora_actors.flow.aio import AsyncIo
 
 __all__ = ["AwsWrapperConnection", "connect"]
@@ -21,7 +23,15 @@ async def connect(target: Callable[..., Any] | str | None = None, conninfo: str 
     """Open a connection for asyncio that survives the loss of its host; see ``aurora_actors.connect``.
 
     Belongs to the running event loop, as the driver's own connection does. Any number of loops may run in as many threads.
+    Raises ``ConfigurationError`` also where no event loop of asyncio runs.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "aurora_actors.aio.connect() has to be awaited in a running event loop of asyncio, as in asyncio.run(main());"
+            " without one, use aurora_actors.connect()"
+        ) from None
     return await opening(AsyncIo, target, conninfo, parameters)
 
 

@@ -50,7 +50,7 @@ async def opening(
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
     seeds = tuple(driver.seeds(own))
     own = {**driver.keepalive(settings), **own}
-    access = Access(driver, target, own, _monitoring(settings), settings.resolve)
+    access = Access(driver, target, own, _monitoring(settings), settings.resolve, asynchronous)
     selectors = (
         _selector(settings.initial_connection_host_selector_strategy),
         _selector(settings.failover_reader_host_selector_strategy),
@@ -79,6 +79,12 @@ def _target(
 ) -> tuple[Callable[..., Any] | None, str]:
     target = parameters.pop("target", target)
     conninfo = parameters.pop("conninfo", conninfo)
+    module = str(getattr(target, "__module__", "") or "")
+    if module == "aurora_actors" or module.startswith("aurora_actors."):
+        raise ConfigurationError(
+            f"{module}.{getattr(target, '__qualname__', target)} is a connect of aurora_actors itself:"
+            " call it directly, or give the driver's own, such as psycopg.Connection.connect"
+        )
     if isinstance(target, str):
         if conninfo:
             raise ConfigurationError("connect() takes the driver's connect and a conninfo, or a URL alone")
@@ -109,7 +115,7 @@ def _driver(
         driver = _loaded(name, f"driver {name} cannot be used")
         if not driver.accepts(target):
             continue
-        if driver.is_async(target) is not asynchronous:
+        if driver.is_async(target) not in (asynchronous, None):
             right = "aurora_actors.aio.connect()" if not asynchronous else "aurora_actors.connect()"
             raise ConfigurationError(f"{shown} is for {'threads' if asynchronous else 'asyncio'}: give it to {right}")
         return driver, target

@@ -195,6 +195,9 @@ class Cluster:
         self._sessions.reset()
 
     def _started(self) -> tuple[Ref, ...]:
+        refs = self._refs
+        if refs and not any(ref.actor_stopped.is_set() for ref in refs):
+            return refs  # the usual case: an event loop's thread waits for no lock
         with self._lock:
             if not self._refs or any(ref.actor_stopped.is_set() for ref in self._refs):
                 self._refs = self._start()

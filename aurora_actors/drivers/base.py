@@ -32,7 +32,8 @@ class Access:
     """How connections like this one are opened: the driver's connect and its parameters, secrets among them.
 
     ``monitoring`` overrides parameters for the sessions of host monitors (``topology-monitoring-`` and
-    ``monitoring-`` prefixes). ``resolve``: the connection's own resolver, if it was given one.
+    ``monitoring-`` prefixes). ``resolve``: the connection's own resolver, if it was given one. ``asynchronous``:
+    connections for asyncio are expected of ``target``.
     """
 
     driver: Driver = field(repr=False)
@@ -40,6 +41,7 @@ class Access:
     parameters: Mapping[str, Any] = field(repr=False)
     monitoring: Mapping[str, Any] = field(repr=False, default_factory=dict[str, Any])
     resolve: Resolver | None = field(repr=False, default=None)
+    asynchronous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,8 @@ class Driver(Protocol):
 
     def accepts(self, target: Callable[..., Any]) -> bool: ...
 
-    def is_async(self, target: Callable[..., Any]) -> bool:
-        """Whether *target* gives connections for asyncio."""
+    def is_async(self, target: Callable[..., Any]) -> bool | None:
+        """Whether *target* gives connections for asyncio; None: only calling it tells."""
         ...
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +129,8 @@ class Driver(Protocol):
     async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
         """Connect: to *place*, or wherever the parameters lead, within *limit* seconds.
 
-        *guarded*: an object that the application may hold; otherwise one that only carries a session.
+        *guarded*: an object that the application may hold; otherwise one that only carries a session. Raises the driver's
+        error, and ``ConfigurationError`` when the target gives connections of the other colour.
         """
         ...
 

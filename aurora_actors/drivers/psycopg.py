@@ -69,9 +69,11 @@ class PsycopgDriver:
         owner = getattr(target, "__self__", None)
         return not isinstance(owner, type) or issubclass(owner, BaseConnection)
 
-    def is_async(self, target: Callable[..., Any]) -> bool:
+    def is_async(self, target: Callable[..., Any]) -> bool | None:
         owner = getattr(target, "__self__", None)
-        return iscoroutinefunction(target) or (isinstance(owner, type) and issubclass(owner, psycopg.AsyncConnection))
+        if isinstance(owner, type):
+            return issubclass(owner, psycopg.AsyncConnection)
+        return iscoroutinefunction(target) or None
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
         known, ours = _divided(conninfo, _libpq_keys())
@@ -96,7 +98,17 @@ class PsycopgDriver:
         if guarded and isinstance(owner, type) and function is not None:
             connect = partial(function, guard_of(owner))
         made = connect("", **parameters)
-        conn = await made if isawaitable(made) else made
+        if isawaitable(made) is not access.asynchronous:
+            if hasattr(made, "close"):
+                made.close()
+            raise ConfigurationError(
+                "aurora_actors.connect() was given a connect that has to be awaited: give it to aurora_actors.aio.connect()"
+                if not access.asynchronous
+                else "aurora_actors.aio.connect() was given a connect that blocks: give it to aurora_actors.connect()"
+            )
+        conn = await made if access.asynchronous else made
+        if not isinstance(conn, BaseConnection):
+            raise ConfigurationError(f"the given connect made a {type(conn).__name__}, which is no connection of psycopg")
         if guarded and connect is access.target:
             conn.__class__ = guard_of(type(conn))
         return conn
@@ -164,7 +176,13 @@ class PsycopgDriver:
         return since
 
     async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:
-        wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
+        try:
+            wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
+        except psycopg.OperationalError:
+            # psycopg itself finished it, as it does when the cancelling of an interrupted statement comes to nothing.
+            if not link_of(old).clean:
+                log.warning("what a lost session had set cannot be read any more: the new one begins without it")
+            return
         changed = [
             (name, value)
             for name, value in wanted.items()

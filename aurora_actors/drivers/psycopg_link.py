@@ -48,6 +48,9 @@ __all__ = ["Link"]
 Through = Callable[..., Flow[Any]]
 """``through(conn, gen, args, kwargs)``: the driver's own wait."""
 
+_TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
+_SERVER_CURSORS = (psycopg.ServerCursor, psycopg.AsyncServerCursor)
+
 
 class Link:
     """The cold half of one guarded connection: asked only when something is wrong, or has been."""
@@ -250,14 +253,14 @@ class Link:
         found = locals_of(error, getattr(gen, "gi_code", None))
         owner = found.get("self")
         commits = name in COMMITS
-        if name == "_exit_gen" and isinstance(owner, psycopg.Transaction):
+        if name == "_exit_gen" and isinstance(owner, _TRANSACTIONS):
             commits = found.get("exc_val") is None and not owner.force_rollback
         pipeline = conn._pipeline
         if pipeline is not None and getattr(pipeline, "_lock", conn.lock) is conn.lock:
             # Any of the statements in it may have been a COMMIT. (executemany's own pipeline takes no lock.)
             commits = True
         status = self.began if pipeline is not None else conn._aa_status
-        begins = name == "_enter_gen" and isinstance(owner, psycopg.Transaction)
+        begins = name == "_enter_gen" and isinstance(owner, _TRANSACTIONS)
         return Operation(
             NAMES.get(name, name),
             text_of(found),
@@ -282,7 +285,7 @@ class Link:
         attribute = "_pgconn" if hasattr(owner, "_pgconn") else "pgconn"
         if owner is None or owner is conn or getattr(owner, attribute, conn.pgconn) is conn.pgconn:
             return gen
-        if isinstance(owner, psycopg.ServerCursor) and name != "_declare_gen":
+        if isinstance(owner, _SERVER_CURSORS) and name != "_declare_gen":
             return self._server_cursor(gen, name)
         if name not in STARTS and name not in ("_executemany_gen_pipeline", "_enter_gen"):
             self._retired = True
@@ -290,7 +293,7 @@ class Link:
         setattr(owner, attribute, conn.pgconn)
         if attribute == "_pgconn":
             owner._last_query = None
-        if isinstance(owner, psycopg.ServerCursor):
+        if isinstance(owner, _SERVER_CURSORS):
             owner._described = False
         return gen
 

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from time import monotonic
 from typing import ParamSpec, TypeVar
 
@@ -21,7 +21,18 @@ __all__ = ["AsyncIo"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+class _Turns:
+    """The turns to log in of one event loop, and how many tasks have one or wait for one."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Semaphore(LOGINS_AT_ONCE)
+        self.users = 0
+
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = weakref.WeakKeyDictionary()
+"""Of the loops that are logging in just now. A semaphore for which somebody waited refers to its loop, so that the weak key
+alone would keep every loop there ever was."""
 
 
 class AsyncIo(Face):
@@ -32,8 +43,7 @@ class AsyncIo(Face):
 
     async def wait(self, future: Future[R], until: float) -> R:
         async with _until(until):
-            # Others may wait for the same future: whoever gives up does not cancel it.
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await _brought(future)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -53,7 +63,7 @@ class AsyncIo(Face):
                 reply.set_result(result)
 
         threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
-        return await asyncio.shield(asyncio.wrap_future(reply))
+        return await _brought(reply)
 
     async def readable_until(self, fd: int, until: float) -> None:
         loop = asyncio.get_running_loop()
@@ -83,13 +93,35 @@ async def _until(until: float | None) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _turn(until: float | None) -> AsyncIterator[None]:
-    turns = _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(LOGINS_AT_ONCE))
-    async with _until(until):
-        await turns.acquire()
+    loop = asyncio.get_running_loop()
+    turns = _turns.setdefault(loop, _Turns())
+    turns.users += 1
     try:
-        yield
+        async with _until(until):
+            await turns.free.acquire()
+        try:
+            yield
+        finally:
+            turns.free.release()
     finally:
-        turns.release()
+        turns.users -= 1
+        if not turns.users:
+            _turns.pop(loop, None)
+
+
+async def _brought(future: Future[R]) -> R:
+    """What a thread brings. Others may wait for the same future: whoever gives up leaves it alone, and nothing pending."""
+    loop = asyncio.get_running_loop()
+    here: asyncio.Future[None] = loop.create_future()
+
+    def tell(_: Future[R]) -> None:
+        # The loop may be closed by now, its task long gone.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, here)
+
+    future.add_done_callback(tell)
+    await here
+    return future.result()
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from inspect import isawaitable
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import aurora_actors
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
+from tests.failover.colours import Colour
 
 
 def python_calls(fn: Callable[[], object]) -> int:
@@ -64,3 +66,49 @@ def test_a_connection_that_has_switched_costs_no_more(pair: Any, aurora_lab: Pos
         cursor.execute(statement)
     executes = [python_calls(partial(cursor.execute, statement)) for cursor in cursors]
     assert executes[1] - executes[0] <= 1
+
+
+def noting(fn: Callable[[], Any], found: set[FrameType]) -> Coroutine[Any, Any, None] | None:
+    """Call *fn*, and await what it gives if need be; *found*: the calls of functions of ours, resumed ones counted once."""
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and str(frame.f_globals.get("__name__")).startswith("aurora_actors."):
+            found.add(frame)
+
+    async def rest(made: Any) -> None:
+        try:
+            await made
+        finally:
+            sys.setprofile(None)
+
+    sys.setprofile(note)
+    made = fn()
+    if isawaitable(made):
+        return rest(made)
+    sys.setprofile(None)
+    return None
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_one_function_of_ours_runs_per_execute_and_none_per_fetch(
+    aurora_lab: PostgresLab, colour: Colour, switched: bool
+) -> None:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
+        if switched:
+            aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+            with pytest.raises(aurora_actors.FailoverSuccessError):
+                conn.execute("SELECT 1")
+        cursor = colour.plain(conn.cursor())
+        work = {
+            "first": partial(cursor.execute, "SELECT n FROM generate_series(1, 10) AS n"),
+            "execute": partial(cursor.execute, "SELECT n FROM generate_series(1, 10) AS n"),
+            "fetch": cursor.fetchone,
+            "fetch many": partial(cursor.fetchmany, 3),
+        }
+        found: dict[str, set[FrameType]] = {name: set() for name in work}
+        for name, fn in work.items():
+            colour.run(noting, fn, found[name])
+        functions = {name: [frame.f_code.co_name for frame in frames] for name, frames in found.items()}
+        del functions["first"]  # reads the statement's text
+    assert functions == {"execute": ["wait"], "fetch": [], "fetch many": []}
+    system.stop(5.0)

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.failover.applications import Noted, forget_clusters, noted
+from tests.failover.colours import colour
+
+__all__ = ["colour", "no_cluster_left", "signals_noted"]
 
 
 @pytest.fixture(autouse=True)

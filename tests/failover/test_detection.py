@@ -24,6 +24,7 @@ from aurora_actors.drivers.base import Place
 from aurora_actors.flow.io import BlockingIo, Sockets
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.lab import PostgresLab
+from tests.failover.colours import ONE_COLOUR, Colour, Connect
 
 QUICK = {"failure_detection_time_ms": 400, "failure_detection_interval_ms": 200, "failure_detection_count": 3}
 FACT_SECONDS = 30.0
@@ -49,15 +50,19 @@ class Heard:
             return self.events[0]
 
 
-def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
-    given = {"plugins": "efm", "autocommit": True, **QUICK, **parameters}
-    return aurora_actors.connect(psycopg.Connection.connect, lab.conninfo(endpoint), **given)
+@pytest.fixture
+def connect(colour: Colour) -> Connect:
+    def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
+        given = {"plugins": "efm", "autocommit": True, **QUICK, **parameters}
+        return colour.connect(lab, endpoint, **given)
+
+    return connect
 
 
 @pytest.mark.parametrize("fault", ["black_hole", "freeze"])
 @pytest.mark.parametrize("monitors", ["sql", "sql,tcp"])
 def test_a_call_that_waits_for_a_dead_host_is_ended_with_the_driver_s_own_error(
-    aurora_lab: PostgresLab, fault: str, monitors: str
+    aurora_lab: PostgresLab, fault: str, monitors: str, connect: Connect
 ) -> None:
     down = Heard(signals.host_down)
     with connect(aurora_lab, monitors=monitors) as conn, ThreadPoolExecutor(1) as pool:
@@ -70,7 +75,8 @@ def test_a_call_that_waits_for_a_dead_host_is_ended_with_the_driver_s_own_error(
         assert conn.closed
 
 
-def test_a_black_hole_is_found_by_tcp_alone_and_a_frozen_server_is_not(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_a_black_hole_is_found_by_tcp_alone_and_a_frozen_server_is_not(aurora_lab: PostgresLab, connect: Connect) -> None:
     down = Heard(signals.host_down)
     with connect(aurora_lab, monitors="tcp") as conn, ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, "SELECT pg_catalog.pg_sleep(2)")
@@ -87,7 +93,7 @@ def test_a_black_hole_is_found_by_tcp_alone_and_a_frozen_server_is_not(aurora_la
             call.result(FACT_SECONDS)
 
 
-def test_a_call_in_flight_goes_on_elsewhere_when_its_writer_falls_silent(aurora_lab: PostgresLab) -> None:
+def test_a_call_in_flight_goes_on_elsewhere_when_its_writer_falls_silent(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab, plugins="failover,efm") as conn, ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, FOREVER)
         aurora_lab.black_hole(aurora_lab.writer)
@@ -99,7 +105,7 @@ def test_a_call_in_flight_goes_on_elsewhere_when_its_writer_falls_silent(aurora_
         assert conn.execute("SELECT aurora_db_instance_identifier()").fetchone() == (aurora_lab.writer,)
 
 
-def test_a_call_on_the_new_writer_is_not_ended_for_the_old_one(aurora_lab: PostgresLab) -> None:
+def test_a_call_on_the_new_writer_is_not_ended_for_the_old_one(aurora_lab: PostgresLab, connect: Connect) -> None:
     """The old writer stays silent while a long call runs on the new one."""
     with connect(aurora_lab, plugins="failover,efm") as conn, ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, FOREVER)
@@ -110,7 +116,7 @@ def test_a_call_on_the_new_writer_is_not_ended_for_the_old_one(aurora_lab: Postg
         assert conn.execute("SELECT 'long' FROM pg_catalog.pg_sleep(3)").fetchone() == ("long",)
 
 
-def test_only_calls_on_the_dead_host_are_ended(aurora_lab: PostgresLab) -> None:
+def test_only_calls_on_the_dead_host_are_ended(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab) as dead, connect(aurora_lab, "database-2") as alive, ThreadPoolExecutor(2) as pool:
         ended, lasting = pool.submit(dead.execute, FOREVER), pool.submit(alive.execute, "SELECT pg_catalog.pg_sleep(3)")
         aurora_lab.black_hole(aurora_lab.writer)
@@ -119,7 +125,8 @@ def test_only_calls_on_the_dead_host_are_ended(aurora_lab: PostgresLab) -> None:
         assert lasting.result(FACT_SECONDS) is not None
 
 
-def test_each_connection_is_judged_by_its_own_settings(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_each_connection_is_judged_by_its_own_settings(aurora_lab: PostgresLab, connect: Connect) -> None:
     patient: Any = {"failure_detection_time_ms": 3_600_000, "failure_detection_interval_ms": 500}
     with connect(aurora_lab) as one, connect(aurora_lab, **patient) as other, ThreadPoolExecutor(2) as pool:
         ended, lasting = pool.submit(one.execute, FOREVER), pool.submit(other.execute, "SELECT pg_catalog.pg_sleep(1)")
@@ -131,14 +138,17 @@ def test_each_connection_is_judged_by_its_own_settings(aurora_lab: PostgresLab) 
         assert lasting.result(FACT_SECONDS) is not None
 
 
-def test_a_healthy_call_ten_times_longer_than_the_detection_time_is_left_alone(aurora_lab: PostgresLab) -> None:
+def test_a_healthy_call_ten_times_longer_than_the_detection_time_is_left_alone(
+    aurora_lab: PostgresLab, connect: Connect
+) -> None:
     down = Heard(signals.host_down)
     with connect(aurora_lab) as conn:
         assert conn.execute("SELECT 'done' FROM pg_catalog.pg_sleep(4)").fetchone() == ("done",)
     assert down.events == []
 
 
-def test_refused_logins_say_nothing_of_a_host(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_refused_logins_say_nothing_of_a_host(aurora_lab: PostgresLab, connect: Connect) -> None:
     down = Heard(signals.host_down)
     with connect(aurora_lab) as conn:
         aurora_lab.refuse_logins(aurora_lab.writer)
@@ -146,7 +156,8 @@ def test_refused_logins_say_nothing_of_a_host(aurora_lab: PostgresLab) -> None:
     assert down.events == []
 
 
-def test_a_name_that_is_not_found_says_nothing_of_a_host(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_a_name_that_is_not_found_says_nothing_of_a_host(aurora_lab: PostgresLab, connect: Connect) -> None:
     down = Heard(signals.host_down)
     known = True
 
@@ -161,7 +172,8 @@ def test_a_name_that_is_not_found_says_nothing_of_a_host(aurora_lab: PostgresLab
     assert down.events == []
 
 
-def test_a_process_without_descriptors_blames_nobody(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_a_process_without_descriptors_blames_nobody(aurora_lab: PostgresLab, connect: Connect) -> None:
     resource = pytest.importorskip("resource")
     down = Heard(signals.host_down)
     with connect(aurora_lab) as conn, ThreadPoolExecutor(1) as pool, ExitStack() as held:
@@ -209,7 +221,7 @@ def test_a_process_that_was_stopped_for_a_while_blames_nobody(aurora_lab: Postgr
     os.waitpid(child, 0)
 
 
-def test_bytes_that_arrive_keep_a_host_alive(aurora_lab: PostgresLab) -> None:
+def test_bytes_that_arrive_keep_a_host_alive(aurora_lab: PostgresLab, connect: Connect) -> None:
     """Its sessions stream, though nobody can log in and no probe is answered."""
     down = Heard(signals.host_down)
     with connect(aurora_lab, monitors="sql") as conn:
@@ -219,7 +231,7 @@ def test_bytes_that_arrive_keep_a_host_alive(aurora_lab: PostgresLab) -> None:
     assert down.events == []
 
 
-def test_a_host_that_answers_again_is_up(aurora_lab: PostgresLab) -> None:
+def test_a_host_that_answers_again_is_up(aurora_lab: PostgresLab, connect: Connect) -> None:
     down, up = Heard(signals.host_down), Heard(signals.host_up)
     with connect(aurora_lab) as conn, connect(aurora_lab), ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, FOREVER)
@@ -233,7 +245,7 @@ def test_a_host_that_answers_again_is_up(aurora_lab: PostgresLab) -> None:
         assert system.clusters[0].cell.view.down == frozenset()
 
 
-def test_detection_can_be_turned_off(aurora_lab: PostgresLab) -> None:
+def test_detection_can_be_turned_off(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab, failure_detection_enabled=False) as conn, ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, "SELECT 'done' FROM pg_catalog.pg_sleep(0.1)")
         aurora_lab.freeze(aurora_lab.writer)
@@ -246,7 +258,7 @@ def test_detection_can_be_turned_off(aurora_lab: PostgresLab) -> None:
 
 
 @pytest.mark.aurora_lab(flavour="plain")
-def test_a_named_efm_watches_a_host_of_no_cluster(aurora_lab: PostgresLab) -> None:
+def test_a_named_efm_watches_a_host_of_no_cluster(aurora_lab: PostgresLab, connect: Connect) -> None:
     address, port = aurora_lab.address(aurora_lab.writer)
     with connect(aurora_lab, host=address, port=port) as conn, ThreadPoolExecutor(1) as pool:
         call = pool.submit(conn.execute, FOREVER)
@@ -276,7 +288,8 @@ def monitors_of(conn: Any, while_running: Any) -> list[Any]:
     return found
 
 
-def test_the_monitor_has_one_named_session_that_obeys_its_prefix(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_the_monitor_has_one_named_session_that_obeys_its_prefix(aurora_lab: PostgresLab, connect: Connect) -> None:
     with (
         connect(aurora_lab, **{"monitoring-dbname": "postgres"}) as conn,
         connect(aurora_lab, plugins="") as other,
@@ -287,7 +300,8 @@ def test_the_monitor_has_one_named_session_that_obeys_its_prefix(aurora_lab: Pos
         assert slow.result(FACT_SECONDS) is not None
 
 
-def test_the_monitor_s_session_cannot_write_and_has_limits_of_its_own(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_the_monitor_s_session_cannot_write_and_has_limits_of_its_own(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab, options="-c statement_timeout=123") as conn:
         access = conn._aa_link.proxy.access
         ((address, port),) = aurora_lab.resolve(aurora_lab.writer_endpoint, 5432)
@@ -299,7 +313,8 @@ def test_the_monitor_s_session_cannot_write_and_has_limits_of_its_own(aurora_lab
         session.close()
 
 
-def test_a_stale_password_of_one_connection_harms_no_monitor(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_a_stale_password_of_one_connection_harms_no_monitor(aurora_lab: PostgresLab, connect: Connect) -> None:
     """Where the settings of one connection are refused, the monitor tries those of another."""
 
     def rotate(conn: Any, password: str) -> None:
@@ -318,7 +333,7 @@ def test_a_stale_password_of_one_connection_harms_no_monitor(aurora_lab: Postgre
         assert slow.result(FACT_SECONDS) is not None
 
 
-def test_connections_that_come_and_go_leave_no_descriptor(aurora_lab: PostgresLab) -> None:
+def test_connections_that_come_and_go_leave_no_descriptor(aurora_lab: PostgresLab, connect: Connect) -> None:
     process = psutil.Process()
     with connect(aurora_lab):
         settle_actors((system.clusters[0].topology,), FACT_SECONDS)
@@ -331,7 +346,8 @@ def test_connections_that_come_and_go_leave_no_descriptor(aurora_lab: PostgresLa
         assert process.num_fds() <= before
 
 
-def test_a_monitor_that_was_killed_starts_afresh(aurora_lab: PostgresLab) -> None:
+@ONE_COLOUR
+def test_a_monitor_that_was_killed_starts_afresh(aurora_lab: PostgresLab, connect: Connect) -> None:
     crashed = Heard(signals.actor_crashed)
     with connect(aurora_lab) as conn, ThreadPoolExecutor(1) as pool:
         cluster = system.clusters[0]
@@ -345,7 +361,9 @@ def test_a_monitor_that_was_killed_starts_afresh(aurora_lab: PostgresLab) -> Non
             call.result(FACT_SECONDS)
 
 
-def test_a_call_at_a_silent_writer_does_not_wait_for_the_verdict_once_another_writes(aurora_lab: PostgresLab) -> None:
+def test_a_call_at_a_silent_writer_does_not_wait_for_the_verdict_once_another_writes(
+    aurora_lab: PostgresLab, connect: Connect
+) -> None:
     """One unanswered probe is enough then: here the verdict alone would take hours."""
     patient: Any = {"plugins": "failover,efm", "failure_detection_count": 1000, "failure_detection_interval_ms": 300}
     with connect(aurora_lab, **patient) as conn, ThreadPoolExecutor(1) as pool:

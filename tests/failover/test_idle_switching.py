@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg import rows, sql
 
-import aurora_actors
 from aurora_actors import FailoverError, FailoverSuccessError, Outcome, TransactionResolutionUnknownError, signals
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
+from tests.failover.colours import Colour, Connect
 from tests.lab.sessions import eventually
 
 FACT_SECONDS = 30.0
@@ -34,9 +34,13 @@ def switched() -> Iterator[list[Any]]:
     signals.connection_switched.disconnect(note)
 
 
-def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
-    given = {"autocommit": True, **parameters}
-    return aurora_actors.connect(psycopg.Connection.connect, lab.conninfo(endpoint), **given)
+@pytest.fixture
+def connect(colour: Colour) -> Connect:
+    def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
+        given = {"autocommit": True, **parameters}
+        return colour.connect(lab, endpoint, **given)
+
+    return connect
 
 
 def lose_writer(lab: PostgresLab, other: Any) -> None:
@@ -47,7 +51,7 @@ def lose_writer(lab: PostgresLab, other: Any) -> None:
     assert other.execute(WHO).fetchone() == (lab.writer,)
 
 
-def test_a_clean_session_sees_no_error(aurora_lab: PostgresLab, switched: list[Any]) -> None:
+def test_a_clean_session_sees_no_error(aurora_lab: PostgresLab, switched: list[Any], connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab) as idle:
         old = aurora_lab.writer
         cursor = idle.cursor()
@@ -80,7 +84,7 @@ def test_a_clean_session_sees_no_error(aurora_lab: PostgresLab, switched: list[A
     ],
 )
 def test_a_session_that_holds_something_is_told_before_anything_is_sent(
-    aurora_lab: PostgresLab, statement: Any
+    aurora_lab: PostgresLab, statement: Any, connect: Connect
 ) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab) as idle:
         used.execute("CREATE TABLE t (id int)")
@@ -96,7 +100,7 @@ def test_a_session_that_holds_something_is_told_before_anything_is_sent(
         assert idle.execute("SELECT * FROM t").fetchall() == [(1,)]
 
 
-def test_what_the_driver_set_goes_with_a_clean_session(aurora_lab: PostgresLab) -> None:
+def test_what_the_driver_set_goes_with_a_clean_session(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab, autocommit=False) as idle:
         idle.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
         idle.row_factory = rows.dict_row
@@ -104,7 +108,7 @@ def test_what_the_driver_set_goes_with_a_clean_session(aurora_lab: PostgresLab) 
         assert idle.execute("SHOW transaction_isolation").fetchone() == {"transaction_isolation": "serializable"}
 
 
-def test_an_open_transaction_is_not_moved_but_told(aurora_lab: PostgresLab) -> None:
+def test_an_open_transaction_is_not_moved_but_told(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab, autocommit=False) as idle:
         used.execute("CREATE TABLE t (id int)")
         idle.execute("INSERT INTO t VALUES (1)")
@@ -115,7 +119,7 @@ def test_an_open_transaction_is_not_moved_but_told(aurora_lab: PostgresLab) -> N
         assert idle.execute("SELECT * FROM t").fetchall() == []
 
 
-def test_a_block_begins_on_the_new_writer(aurora_lab: PostgresLab) -> None:
+def test_a_block_begins_on_the_new_writer(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab) as idle, connect(aurora_lab) as other:
         used.execute("CREATE TABLE t (id int)")
         lose_writer(aurora_lab, used)
@@ -127,7 +131,7 @@ def test_a_block_begins_on_the_new_writer(aurora_lab: PostgresLab) -> None:
         assert sorted(used.execute("SELECT * FROM t").fetchall()) == [(1,), (2,), (3,), (4,)]
 
 
-def test_without_failover_a_connection_stays_where_it_is(aurora_lab: PostgresLab) -> None:
+def test_without_failover_a_connection_stays_where_it_is(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab, enable_failover=False) as idle:
         lose_writer(aurora_lab, used)
         with pytest.raises(psycopg.OperationalError) as caught:
@@ -135,7 +139,7 @@ def test_without_failover_a_connection_stays_where_it_is(aurora_lab: PostgresLab
         assert not isinstance(caught.value, FailoverError)
 
 
-def test_a_muted_signal_loses_nothing(aurora_lab: PostgresLab) -> None:
+def test_a_muted_signal_loses_nothing(aurora_lab: PostgresLab, connect: Connect) -> None:
     with (
         signals.writer_changed.muted(),
         signals.host_down.muted(),
@@ -147,7 +151,7 @@ def test_a_muted_signal_loses_nothing(aurora_lab: PostgresLab) -> None:
         assert idle.execute(WHO).fetchone() == (aurora_lab.writer,)
 
 
-def test_a_host_that_is_down_is_left_without_waiting_for_it(aurora_lab: PostgresLab) -> None:
+def test_a_host_that_is_down_is_left_without_waiting_for_it(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab, **QUICK) as used, connect(aurora_lab) as idle, ThreadPoolExecutor(1) as pool:
         call = pool.submit(used.execute, "SELECT pg_catalog.pg_sleep(3600)")
         aurora_lab.freeze(aurora_lab.writer)
@@ -158,7 +162,7 @@ def test_a_host_that_is_down_is_left_without_waiting_for_it(aurora_lab: Postgres
         assert idle.execute(WHO).fetchone() == (aurora_lab.writer,)
 
 
-def test_a_statement_that_finds_its_server_gone_waits_for_the_new_writer(aurora_lab: PostgresLab) -> None:
+def test_a_statement_that_finds_its_server_gone_waits_for_the_new_writer(aurora_lab: PostgresLab, connect: Connect) -> None:
     """While nobody writes yet, an idle connection whose server has closed it does not even try."""
     with connect(aurora_lab) as used, connect(aurora_lab) as idle, ThreadPoolExecutor(2) as pool:
         aurora_lab.crash(aurora_lab.writer)
@@ -171,7 +175,7 @@ def test_a_statement_that_finds_its_server_gone_waits_for_the_new_writer(aurora_
             lost.result(FACT_SECONDS)
 
 
-def test_a_planned_switchover_is_followed(aurora_lab: PostgresLab, switched: list[Any]) -> None:
+def test_a_planned_switchover_is_followed(aurora_lab: PostgresLab, switched: list[Any], connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab) as idle:
         aurora_lab.failover(how="planned")
         with suppress(FailoverError):
@@ -180,7 +184,7 @@ def test_a_planned_switchover_is_followed(aurora_lab: PostgresLab, switched: lis
         assert used.execute(WHO).fetchone() == (aurora_lab.writer,)
 
 
-def test_threads_on_one_connection_all_go_on(aurora_lab: PostgresLab) -> None:
+def test_threads_on_one_connection_all_go_on(aurora_lab: PostgresLab, connect: Connect) -> None:
     with connect(aurora_lab) as used, connect(aurora_lab) as shared, ThreadPoolExecutor(4) as pool:
         for _ in range(3):
             lose_writer(aurora_lab, used)
@@ -189,7 +193,7 @@ def test_threads_on_one_connection_all_go_on(aurora_lab: PostgresLab) -> None:
             aurora_lab.wait_ready()
 
 
-def test_a_strict_reader_leaves_a_host_that_was_promoted(aurora_lab: PostgresLab) -> None:
+def test_a_strict_reader_leaves_a_host_that_was_promoted(aurora_lab: PostgresLab, connect: Connect) -> None:
     with (
         connect(aurora_lab) as used,
         connect(aurora_lab, "database-2", failover_mode="strict_reader") as reader,
@@ -202,7 +206,7 @@ def test_a_strict_reader_leaves_a_host_that_was_promoted(aurora_lab: PostgresLab
         assert reader.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
 
 
-def test_a_closed_connection_hears_no_signal(aurora_lab: PostgresLab) -> None:
+def test_a_closed_connection_hears_no_signal(aurora_lab: PostgresLab, connect: Connect) -> None:
     def heard() -> int:
         return sum(1 for _ in signals.writer_changed.receivers_for(system.clusters[0].name))
 

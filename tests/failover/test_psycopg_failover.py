@@ -12,17 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import Connection, errors, rows
+from psycopg import errors, rows
 
 import aurora_actors
-from aurora_actors import AwsWrapperConnection, FailoverSuccessError, Outcome, TransactionResolutionUnknownError
+from aurora_actors import FailoverSuccessError, Outcome, TransactionResolutionUnknownError
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
 from aurora_actors.lab.values import Habit
-
-
-def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
-    return aurora_actors.connect(psycopg.Connection.connect, lab.conninfo(endpoint), **parameters)
+from tests.failover.colours import Colour
 
 
 def kill_own_session(lab: PostgresLab, conn: Any) -> None:
@@ -45,29 +42,27 @@ def insert_until_it_fails(conn: Any) -> None:
         conn.execute("INSERT INTO t VALUES (1)")
 
 
-def test_as_users_of_the_aws_wrapper_write_it(aurora_lab: PostgresLab) -> None:
-    with AwsWrapperConnection.connect(
-        Connection.connect,
-        "host=database.cluster-xyz.us-east-1.rds.amazonaws.com dbname=db user=john password=pwd",
-        plugins="failover",
-        wrapper_dialect="aurora-pg",
-        autocommit=True,
-    ) as conn:
+def test_as_users_of_the_aws_wrapper_write_it(aurora_lab: PostgresLab, colour: Colour) -> None:
+    conninfo = "host=database.cluster-xyz.us-east-1.rds.amazonaws.com dbname=db user=john password=pwd"
+    parameters = {"plugins": "failover", "wrapper_dialect": "aurora-pg", "autocommit": True}
+    opened = colour.run(colour.wrapper.connect, colour.connection.connect, conninfo, **parameters)
+    with colour.spoken(opened) as conn:
         cursor = conn.cursor()
         cursor.execute("SELECT aurora_db_instance_identifier()")
         assert cursor.fetchone() == (aurora_lab.writer,)
 
 
-def test_the_wrapper_s_default_list_connects(aurora_lab: PostgresLab) -> None:
+def test_the_wrapper_s_default_list_connects(aurora_lab: PostgresLab, colour: Colour) -> None:
     plugins = "initial_connection, aurora_connection_tracker, failover_v2, host_monitoring_v2"
-    with connect(aurora_lab, plugins=plugins, autocommit=True) as conn:
+    with colour.connect(aurora_lab, plugins=plugins, autocommit=True) as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_it_is_the_driver_s_own_connection(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, row_factory=rows.dict_row) as conn:
-        assert isinstance(conn, psycopg.Connection)
-        assert type(conn).__name__ == "Connection"
+def test_it_is_the_driver_s_own_connection(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, row_factory=rows.dict_row) as conn:
+        held = colour.plain(conn)
+        assert isinstance(held, colour.connection)
+        assert type(held).__name__ == colour.connection.__name__
         conn.autocommit = True
         assert conn.execute("SELECT 1 AS one").fetchone() == {"one": 1}
         conn.row_factory = rows.tuple_row
@@ -78,16 +73,16 @@ def test_it_is_the_driver_s_own_connection(aurora_lab: PostgresLab) -> None:
     assert conn.closed
 
 
-def test_a_with_block_commits(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab) as conn:
+def test_a_with_block_commits(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab) as conn:
         conn.execute("CREATE TABLE kept (id int)")
         conn.execute("INSERT INTO kept VALUES (1)")
-    with connect(aurora_lab) as conn:
+    with colour.connect(aurora_lab) as conn:
         assert conn.execute("SELECT id FROM kept").fetchall() == [(1,)]
 
 
-def test_three_failovers_in_a_row_on_one_connection(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, autocommit=True) as conn:
+def test_three_failovers_in_a_row_on_one_connection(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         conn.execute("CREATE TABLE t (id int)")
         for round_ in range(3):
             before = aurora_lab.writer
@@ -110,11 +105,11 @@ def test_three_failovers_in_a_row_on_one_connection(aurora_lab: PostgresLab) -> 
 
 
 @pytest.mark.parametrize("habit", ["keep", "drop", "restart"])
-def test_every_habit_of_a_promotion_is_survived(habit: Habit) -> None:
+def test_every_habit_of_a_promotion_is_survived(habit: Habit, colour: Colour) -> None:
     with PostgresLab(habit=habit, restart_seconds=0.5) as lab:
         before = aurora_actors.set_resolver(lab.resolve)
         try:
-            with connect(lab, autocommit=True) as conn:
+            with colour.connect(lab, autocommit=True) as conn:
                 conn.execute("CREATE TABLE t (id int)")
                 with ThreadPoolExecutor(1) as pool:
                     promotion = pool.submit(lab.failover, how="crash", after_seconds=0.3)
@@ -127,8 +122,8 @@ def test_every_habit_of_a_promotion_is_survived(habit: Habit) -> None:
             aurora_actors.set_resolver(before)
 
 
-def test_a_transaction_is_rolled_back_and_says_so(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab) as conn:
+def test_a_transaction_is_rolled_back_and_says_so(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab) as conn:
         conn.execute("CREATE TABLE t (id int)")
         conn.commit()
         conn.execute("INSERT INTO t VALUES (1)")
@@ -140,8 +135,8 @@ def test_a_transaction_is_rolled_back_and_says_so(aurora_lab: PostgresLab) -> No
         assert conn.execute("SELECT * FROM t").fetchall() == []
 
 
-def test_a_commit_in_flight_has_an_unknown_outcome(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab) as conn:
+def test_a_commit_in_flight_has_an_unknown_outcome(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab) as conn:
         conn.execute("CREATE TABLE t (id int)")
         conn.commit()
         conn.execute("INSERT INTO t VALUES (1)")
@@ -152,9 +147,9 @@ def test_a_commit_in_flight_has_an_unknown_outcome(aurora_lab: PostgresLab) -> N
         assert conn.execute("SELECT * FROM t").fetchall() == []
 
 
-def test_a_transaction_block_stays_on_its_session(aurora_lab: PostgresLab) -> None:
+def test_a_transaction_block_stays_on_its_session(aurora_lab: PostgresLab, colour: Colour) -> None:
     """What the application sends after it swallowed the error must not run outside the block's transaction."""
-    with connect(aurora_lab, autocommit=True) as conn:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         conn.execute("CREATE TABLE t (id int)")
         raised: list[Exception] = []
         with pytest.raises(TransactionResolutionUnknownError) as last:
@@ -166,11 +161,11 @@ def test_a_transaction_block_stays_on_its_session(aurora_lab: PostgresLab) -> No
         assert conn.execute("SELECT * FROM t").fetchall() == [(4,)]
 
 
-def test_a_killed_session_on_a_healthy_writer(aurora_lab: PostgresLab) -> None:
+def test_a_killed_session_on_a_healthy_writer(aurora_lab: PostgresLab, colour: Colour) -> None:
     changed: list[Any] = []
     aurora_actors.signals.writer_changed.connect(changed.append, weak=False)
     try:
-        with connect(aurora_lab, autocommit=True) as conn:
+        with colour.connect(aurora_lab, autocommit=True) as conn:
             kill_own_session(aurora_lab, conn)
             with pytest.raises(FailoverSuccessError) as caught:
                 conn.execute("SELECT 1")
@@ -183,16 +178,16 @@ def test_a_killed_session_on_a_healthy_writer(aurora_lab: PostgresLab) -> None:
     assert changed == []
 
 
-def test_a_restart_in_place(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, autocommit=True) as conn:
+def test_a_restart_in_place(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         aurora_lab.restart(aurora_lab.writer)
         with pytest.raises(FailoverSuccessError):
             conn.execute("SELECT 1")
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_open_cursors_and_fetched_rows_outlive_the_switch(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, autocommit=True) as conn:
+def test_open_cursors_and_fetched_rows_outlive_the_switch(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         cursor = conn.cursor()
         cursor.execute("SELECT n FROM generate_series(1, 3) AS n")
         kill_own_session(aurora_lab, conn)
@@ -202,8 +197,8 @@ def test_open_cursors_and_fetched_rows_outlive_the_switch(aurora_lab: PostgresLa
         assert cursor.execute("SELECT n FROM generate_series(1, 3) AS n").fetchall() == [(1,), (2,), (3,)]
 
 
-def test_losses_in_executemany_copy_and_pipeline_are_recovered(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, autocommit=True) as conn:
+def test_losses_in_executemany_copy_and_pipeline_are_recovered(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         conn.execute("CREATE TABLE t (id int)")
         kill_own_session(aurora_lab, conn)
         with pytest.raises(FailoverSuccessError):
@@ -217,8 +212,8 @@ def test_losses_in_executemany_copy_and_pipeline_are_recovered(aurora_lab: Postg
         assert conn.execute("SELECT * FROM t").fetchall() == []
 
 
-def test_the_session_is_restored(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab) as conn:
+def test_the_session_is_restored(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab) as conn:
         conn.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
         conn.execute("SET TIME ZONE 'Asia/Tokyo'")
         conn.commit()
@@ -230,7 +225,7 @@ def test_the_session_is_restored(aurora_lab: PostgresLab) -> None:
         assert conn.execute("SHOW timezone").fetchone() == ("Asia/Tokyo",)
 
 
-def test_many_connections_share_one_search(aurora_lab: PostgresLab) -> None:
+def test_many_connections_share_one_search(aurora_lab: PostgresLab, colour: Colour) -> None:
     started: list[Any] = []
     switched: list[Any] = []
 
@@ -242,7 +237,7 @@ def test_many_connections_share_one_search(aurora_lab: PostgresLab) -> None:
 
     aurora_actors.signals.failover_started.connect(note)
     aurora_actors.signals.connection_switched.connect(note_switch)
-    conns = [connect(aurora_lab, autocommit=True) for _ in range(20)]
+    conns = [colour.connect(aurora_lab, autocommit=True) for _ in range(20)]
     aurora_lab.failover(how="crash")
 
     def lose(conn: Any) -> str:
@@ -261,8 +256,8 @@ def test_many_connections_share_one_search(aurora_lab: PostgresLab) -> None:
         conn.close()
 
 
-def test_a_reader_endpoint_leads_to_a_reader_and_goes_on(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, "reader", autocommit=True) as conn:
+def test_a_reader_endpoint_leads_to_a_reader_and_goes_on(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, "reader", autocommit=True) as conn:
         before = conn.execute("SELECT aurora_db_instance_identifier()").fetchone()[0]
         assert before in aurora_lab.readers
         aurora_lab.crash(before)
@@ -272,15 +267,15 @@ def test_a_reader_endpoint_leads_to_a_reader_and_goes_on(aurora_lab: PostgresLab
 
 
 @pytest.mark.aurora_lab(dns_lag_seconds=60.0)
-def test_a_new_connection_does_not_trust_late_dns(aurora_lab: PostgresLab) -> None:
+def test_a_new_connection_does_not_trust_late_dns(aurora_lab: PostgresLab, colour: Colour) -> None:
     aurora_lab.failover(how="planned")
     aurora_lab.wait_ready()
-    with connect(aurora_lab, autocommit=True) as conn:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         assert conn.execute("SELECT aurora_db_instance_identifier()").fetchone() == (aurora_lab.writer,)
 
 
-def test_failover_that_finds_nobody_says_what_was_tried(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, autocommit=True, failover_timeout_sec=1.0) as conn:
+def test_failover_that_finds_nobody_says_what_was_tried(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, autocommit=True, failover_timeout_sec=1.0) as conn:
         for host in aurora_lab.hosts:
             aurora_lab.crash(host)
         with pytest.raises(aurora_actors.FailoverFailedError, match=r"failover_timeout_sec") as caught:
@@ -291,8 +286,8 @@ def test_failover_that_finds_nobody_says_what_was_tried(aurora_lab: PostgresLab)
             conn.execute("SELECT 1")
 
 
-def test_failover_errors_can_be_pickled_and_copied(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, autocommit=True) as conn:
+def test_failover_errors_can_be_pickled_and_copied(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         kill_own_session(aurora_lab, conn)
         with pytest.raises(FailoverSuccessError) as caught:
             conn.execute("SELECT 1")
@@ -305,9 +300,9 @@ def test_failover_errors_can_be_pickled_and_copied(aurora_lab: PostgresLab) -> N
         )
 
 
-def test_no_secret_is_logged(aurora_lab: PostgresLab, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_logged(aurora_lab: PostgresLab, caplog: pytest.LogCaptureFixture, colour: Colour) -> None:
     caplog.set_level(logging.DEBUG)
-    with connect(aurora_lab, autocommit=True) as conn:
+    with colour.connect(aurora_lab, autocommit=True) as conn:
         kill_own_session(aurora_lab, conn)
         with pytest.raises(FailoverSuccessError) as caught:
             conn.execute("SELECT 1")
@@ -316,10 +311,10 @@ def test_no_secret_is_logged(aurora_lab: PostgresLab, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.aurora_lab(flavour="plain")
-def test_a_plain_database_behaves_as_without_us(aurora_lab: PostgresLab) -> None:
+def test_a_plain_database_behaves_as_without_us(aurora_lab: PostgresLab, colour: Colour) -> None:
     address, port = aurora_lab.address(aurora_lab.writer)
     conninfo = aurora_lab.conninfo("writer", host=address, port=port)
-    conn = aurora_actors.connect(psycopg.Connection.connect, conninfo, autocommit=True)
+    conn = colour.open(conninfo, autocommit=True)
     assert system.clusters == ()
     assert not [thread for thread in threading.enumerate() if "topology" in thread.name]
     aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
@@ -340,13 +335,15 @@ def test_a_plain_database_behaves_as_without_us(aurora_lab: PostgresLab) -> None
         ({"failover_mode": "strict-writter"}, "strict_writer"),
     ],
 )
-def test_bad_input_is_one_clear_error_before_anything_starts(parameters: dict[str, Any], message: str) -> None:
+def test_bad_input_is_one_clear_error_before_anything_starts(
+    parameters: dict[str, Any], message: str, colour: Colour
+) -> None:
     before = threading.active_count()
     with pytest.raises(aurora_actors.ConfigurationError, match=message):
-        aurora_actors.connect(psycopg.Connection.connect, "host=127.0.0.1 port=1 user=x", **parameters)
+        colour.open("host=127.0.0.1 port=1 user=x", **parameters)
     assert threading.active_count() == before
 
 
-def test_a_wrong_password_is_the_driver_s_error(aurora_lab: PostgresLab) -> None:
+def test_a_wrong_password_is_the_driver_s_error(aurora_lab: PostgresLab, colour: Colour) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        connect(aurora_lab, password="wrong")
+        colour.connect(aurora_lab, password="wrong")

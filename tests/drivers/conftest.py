@@ -1,0 +1,5 @@
+"""The fixture of both colours."""
+
+from tests.failover.colours import colour
+
+__all__ = ["colour"]

@@ -1,0 +1,164 @@
+"""psycopg_pool's pools of our connections, in both colours."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg_pool
+import pytest
+
+from aurora_actors import FailoverError, FailoverSuccessError, TransactionResolutionUnknownError, signals
+from aurora_actors.actors.system import system
+from aurora_actors.lab import PostgresLab
+from tests.failover.colours import Colour
+from tests.lab.sessions import eventually
+
+FACT_SECONDS = 30.0
+WHO = "SELECT aurora_db_instance_identifier()"
+SIZE = 4
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_left() -> Iterator[None]:
+    system.stop(5.0)
+    yield
+    system.stop(5.0)
+
+
+POOLS: dict[str, Any] = {"threads": psycopg_pool.ConnectionPool, "asyncio": psycopg_pool.AsyncConnectionPool}
+Opened = Callable[..., Any]
+
+
+@pytest.fixture
+def opened(colour: Colour, aurora_lab: PostgresLab) -> Opened:
+    """``opened(**options)``: a full pool to the writer, open until the block is left."""
+
+    @contextmanager
+    def opened(**options: Any) -> Iterator[Any]:
+        kind = POOLS[colour.name]
+        given = {"connection_class": colour.ours, "kwargs": {"autocommit": True}, "min_size": SIZE, **options}
+        pool = colour.spoken(colour.run(kind, aurora_lab.conninfo(), open=False, **given))
+        with pool:
+            pool.wait(FACT_SECONDS)
+            yield pool
+
+    return opened
+
+
+def ask(pool: Any) -> str:
+    with pool.connection() as conn:
+        name: str = conn.execute(WHO).fetchone()[0]
+    return name
+
+
+def ask_twice(pool: Any) -> str:
+    with suppress(FailoverError):
+        ask(pool)
+    return ask(pool)
+
+
+def test_its_connections_are_ours(opened: Opened, colour: Colour) -> None:
+    with opened() as pool, pool.connection() as conn:
+        held = colour.plain(conn)
+        assert isinstance(held, colour.ours)
+        assert isinstance(held, colour.connection)
+        assert conn.stale is False
+
+
+def test_it_survives_a_failover(aurora_lab: PostgresLab, opened: Opened) -> None:
+    with opened() as pool, ThreadPoolExecutor(SIZE) as threads:
+        for _ in range(2):
+            before = {conn.info.backend_pid for conn in pool._pool}
+            aurora_lab.failover()
+            assert set(threads.map(ask_twice, [pool] * SIZE)) == {aurora_lab.writer}
+            eventually(lambda: len(pool._pool) == SIZE)
+            assert before.isdisjoint(conn.info.backend_pid for conn in pool._pool)
+            aurora_lab.wait_ready()
+
+
+def lose_session_in_a_transaction(lab: PostgresLab, pool: Any) -> None:
+    with pool.connection() as conn, conn.transaction():
+        conn.execute("SELECT 1")
+        lab.kill_session(lab.writer, conn.info.backend_pid)
+        conn.execute("SELECT 1")
+
+
+def test_a_failed_transaction_gives_its_connection_back(aurora_lab: PostgresLab, opened: Opened) -> None:
+    with opened(min_size=1, max_size=1) as pool:
+        with pytest.raises(TransactionResolutionUnknownError):
+            lose_session_in_a_transaction(aurora_lab, pool)
+        assert ask(pool) == aurora_lab.writer
+        assert pool.get_stats()["connections_num"] == 1
+
+
+def test_idle_connections_move_without_an_error(aurora_lab: PostgresLab, opened: Opened, colour: Colour) -> None:
+    with opened() as pool, colour.connect(aurora_lab, autocommit=True) as used:
+        aurora_lab.failover()
+        with suppress(FailoverError):
+            used.execute(WHO)
+        assert all(conn.stale for conn in pool._pool)
+        assert {ask(pool) for _ in range(SIZE)} == {aurora_lab.writer}
+        assert pool.get_stats()["connections_num"] == SIZE
+
+
+def test_a_check_moves_what_is_stale(
+    aurora_lab: PostgresLab, opened: Opened, colour: Colour
+) -> None:
+    def hold_something(conn: Any) -> Any:
+        return conn.execute("SET work_mem = '7MB'")
+
+    async def hold_something_async(conn: Any) -> None:
+        await hold_something(conn)
+
+    configure = hold_something if colour.name == "threads" else hold_something_async
+    with opened(check=colour.ours.check, configure=configure) as pool, colour.connect(aurora_lab, autocommit=True) as used:
+        aurora_lab.failover()
+        with suppress(FailoverError):
+            used.execute(WHO)
+        for _ in range(SIZE):
+            with pool.connection() as conn:
+                assert not conn.stale
+                assert conn.execute(WHO).fetchone() == (aurora_lab.writer,)
+        assert pool.get_stats()["connections_num"] == SIZE
+
+
+def test_the_pool_s_own_check(aurora_lab: PostgresLab, opened: Opened, colour: Colour) -> None:
+    with opened(check=POOLS[colour.name].check_connection) as pool:
+        aurora_lab.failover()
+        assert ask(pool) == aurora_lab.writer
+
+
+def test_close_gives_a_connection_back(aurora_lab: PostgresLab, opened: Opened) -> None:
+    closed: list[Any] = []
+
+    def note(_: object, event: Any) -> None:
+        closed.append(event)
+
+    signals.connection_closed.connect(note)
+    with opened(min_size=1, max_size=1, close_returns=True) as pool:
+        conn = pool.getconn()
+        pid = conn.info.backend_pid
+        conn.close()
+        conn = pool.getconn()
+        assert conn.info.backend_pid == pid
+        assert signals.settle(FACT_SECONDS)
+        assert closed == []
+        aurora_lab.kill_session(aurora_lab.writer, pid)
+        with pytest.raises(FailoverSuccessError):
+            conn.execute("SELECT 1")
+        conn.close()
+        assert ask(pool) == aurora_lab.writer
+    assert signals.settle(FACT_SECONDS)
+    assert len(closed) == 1
+    signals.connection_closed.disconnect(note)
+
+
+def test_a_pool_that_is_closed_leaves_no_cluster(opened: Opened) -> None:
+    with opened(kwargs={"monitor_disposal_time_ms": 1}):
+        assert len(system.clusters) == 1
+    eventually(lambda: system.clusters == ())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("aurora_actors-failover")]
