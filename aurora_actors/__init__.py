@@ -33,6 +33,7 @@ from aurora_actors.errors import (
 from aurora_actors.model.hosts import Host, Role
 
 if TYPE_CHECKING:
+    from aurora_actors import aio as aio
     from aurora_actors import signals as signals
     from aurora_actors.actors.names import set_resolver as set_resolver
     from aurora_actors.connecting import connect as connect
@@ -81,6 +82,7 @@ __all__ = [
     "Sign",
     "TransactionResolutionUnknownError",
     "Warning",
+    "aio",
     "apilevel",
     "connect",
     "paramstyle",
@@ -118,8 +120,8 @@ class AwsWrapperConnection:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "signals":
-        return import_module("aurora_actors.signals")
+    if name in ("aio", "signals"):
+        return import_module(f"aurora_actors.{name}")
     if name in _LAZY:
         value = getattr(import_module(_LAZY[name]), name)
         globals()[name] = value

@@ -112,6 +112,12 @@ def _use(conn: Any) -> None:
         return
 
 
+def test_asyncio_is_an_attribute_of_the_package_and_loaded_when_used() -> None:
+    script = "import sys, aurora_actors\nassert 'asyncio' not in sys.modules\nprint(aurora_actors.aio.connect.__name__)\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "connect"
+
+
 def test_an_import_starts_no_thread_and_loads_no_driver() -> None:
     script = (
         "import sys, threading, aurora_actors, aurora_actors.signals, aurora_actors.errors, aurora_actors.plugin\n"
