@@ -79,8 +79,8 @@ def _wanted(proxy: Proxy, endpoint: Endpoint) -> Role | None:
     return {EndpointKind.WRITER: Role.WRITER, EndpointKind.READER: Role.READER}.get(endpoint.kind)
 
 
-async def _at_known(proxy: Proxy, control: Cluster, wanted: Role) -> Wire | None:
-    """Straight to a host in that role, past a DNS that may lag; None: the endpoint has to be tried."""
+async def _at_known(proxy: Proxy, control: Cluster, wanted: Role, here: Host | None = None) -> Wire | None:
+    """Straight to a host in that role, past a DNS that may lag; None: the endpoint has to be tried, or *here* it is."""
     view = control.cell.view
     writer = view.topology.writer
     hosts = (writer,) if wanted is Role.WRITER and writer is not None else view.topology.readers
@@ -89,6 +89,8 @@ async def _at_known(proxy: Proxy, control: Cluster, wanted: Role) -> Wire | None
     while hosts and proxy.io.now() < until:
         opened = proxy.io.now()
         chosen = proxy.choose(hosts, initial=True)
+        if chosen.is_same(here):
+            return None
         try:
             wire, host = await opened_in_role(proxy, control, chosen, until, initial=True)
         except tries_again(proxy) as error:
@@ -170,6 +172,12 @@ async def _introduced(
             control.learn(seen, members if naming.pattern is not None else ())
             await _topology_awaited(proxy, control)
         if wanted is None or report.role is wanted:
+            if wanted is Role.READER and "initial_connection_host_selector_strategy" in proxy.settings.given:
+                # Where DNS led is one reader; which one it is to be is asked for.
+                better = await _at_known(proxy, control, wanted, here=seen.host)
+                if better is not None:
+                    proxy.io.discard(wire)
+                    return better
             proxy.placed(wire, seen.host, at, dialect, control)
             return wire
         return await _elsewhere(proxy, control, seen.host, wanted, wire, at)

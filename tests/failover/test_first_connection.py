@@ -9,7 +9,7 @@ from aurora_actors import Outcome
 from aurora_actors.actors.system import system
 from aurora_actors.flow.io import BlockingIo
 from aurora_actors.lab import PostgresLab
-from tests.failover.applications import Noted, connect, where
+from tests.failover.applications import Noted, connect, forget_clusters, where
 
 
 @pytest.fixture
@@ -108,3 +108,15 @@ def test_the_pause_between_tries_can_be_given(
             connect(aurora_lab, open_connection_retry_timeout_ms=600, open_connection_retry_interval_ms=123)
         aurora_lab.refuse_logins(aurora_lab.writer, on=False)
     assert 0.123 in pauses
+
+
+@pytest.mark.parametrize("chosen", ["database-2", "database-3"])
+def test_the_first_connection_goes_to_the_reader_that_the_strategy_chooses(aurora_lab: PostgresLab, chosen: str) -> None:
+    for _ in range(2):  # whichever DNS names first
+        parameters = {
+            "initial_connection_host_selector_strategy": "highest_weight",
+            "weighted_random_host_weight_pairs": f"{chosen}:9",
+        }
+        with connect(aurora_lab, "reader", **parameters) as conn:
+            assert where(conn) == chosen
+        forget_clusters()
