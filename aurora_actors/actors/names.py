@@ -98,13 +98,24 @@ class Names:
         return run_blocking(self.found(own, host, port, _BLOCKING, seconds))
 
     async def found(
-        self, own: Resolver | None, host: str, port: int, waiting: Waiting, seconds: float = PATIENCE_SECONDS
+        self,
+        own: Resolver | None,
+        host: str,
+        port: int,
+        waiting: Waiting,
+        seconds: float = PATIENCE_SECONDS,
+        longest: float | None = None,
     ) -> Place:
-        """The same for whoever waits through *waiting*. A socket directory is where it says, and nothing is asked."""
+        """The same for whoever waits through *waiting*. A socket directory is where it says, and nothing is asked.
+
+        *longest*: how many seconds to wait where there is no good answer of before, if not *seconds*.
+        """
         if not host or parse_endpoint(host).kind is EndpointKind.SOCKET:
             return Place(host, ((host, port),))
         resolver = self.effective(own) or system_resolver
         key = (resolver, host, port)
+        if longest is not None and key not in self._good:
+            seconds = longest
         try:
             addresses = await waiting.wait(self._asked(key), monotonic() + seconds)
         except (OSError, TimeoutError) as error:

@@ -29,6 +29,10 @@ LOGINS_AT_ONCE = 8
 so that two hundred at once would only delay each other."""
 
 
+LONGEST_LOOK_UP_SECONDS = 30.0
+"""A first look-up that takes longer fails; the system's own resolver gives up at about that time, too."""
+
+
 class WaitsUntil(Protocol):
     """How a face waits for a socket. ``until`` is on the clock of ``time.monotonic()``."""
 
@@ -132,11 +136,12 @@ class Face:
 
     async def place(self, access: Access, host: Host | None, until: float | None) -> Place | None:
         if host is not None:
-            return await names.found(access.resolve, host.endpoint, host.port, self)
+            return await names.found(access.resolve, host.endpoint, host.port, self, longest=_left(until))
         if names.effective(access.resolve) is None:
             return None
         seeds = self._driver.seeds(access.parameters)
-        return _together([await names.found(access.resolve, *seed, self) for seed in seeds])
+        longest = _left(until)
+        return _together([await names.found(access.resolve, *seed, self, longest=longest) for seed in seeds])
 
     async def canonical(self, access: Access, host: str) -> str:
         return await names.canonical(access.resolve, host, self)
@@ -157,6 +162,11 @@ class Face:
 
     def discard(self, wire: Wire) -> None:
         self._driver.discard(wire)
+
+
+def _left(until: float | None) -> float:
+    """How long a name that was never found before may be looked up for."""
+    return LONGEST_LOOK_UP_SECONDS if until is None else max(0.0, until - monotonic())
 
 
 class _Logins:
