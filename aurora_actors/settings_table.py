@@ -41,8 +41,7 @@ class Setting:
     """One parameter: its type, unit, defaults, bounds, who reads it, and whether its value may be shown.
 
     `least` and `most` are inclusive. `default` is the value as `Settings` holds it. `refused` pairs values that the
-    AWS wrapper or its documentation knows with the reason why they are refused here. `inert` says that a value is
-    checked and kept but that nothing in this version acts upon it. A plugin declares its own with this class.
+    AWS wrapper or its documentation knows with the reason why they are refused here. A plugin declares its own with this class.
     """
 
     name: str
@@ -61,7 +60,6 @@ class Setting:
     example: str = ""
     secret: bool = False
     available: bool = True
-    inert: bool = False
 
     @property
     def is_ours(self) -> bool:

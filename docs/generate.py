@@ -68,8 +68,6 @@ def parameter_row(setting: Setting) -> tuple[str, ...]:
     notes = [setting.meaning, *limits(setting)]
     if setting.aliases:
         notes.append("also " + ", ".join(f"`{alias}`" for alias in setting.aliases))
-    if setting.inert:
-        notes.append("checked and kept; nothing in this version acts upon it")
     if setting.secret:
         notes.append("never shown")
     theirs = "*ours alone*" if setting.is_ours else code(setting.wrapper_default)
