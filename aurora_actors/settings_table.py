@@ -41,7 +41,8 @@ class Setting:
     """One parameter: its type, unit, defaults, bounds, who reads it, and whether its value may be shown.
 
     `least` and `most` are inclusive. `default` is the value as `Settings` holds it. `refused` pairs values that the
-    AWS wrapper or its documentation knows with the reason why they are refused here. A plugin declares its own with this class.
+    AWS wrapper or its documentation knows with the reason why they are refused here. A plugin declares its own with this
+    class.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,6 +34,9 @@ class Plugins:
         self._execute = Guard[Any](self._speaks, self._hook_failed, _is_result)
         self.executes = self._overridden("execute")
         self.recovers = bool(self._overridden("recover"))
+
+    def __iter__(self) -> Iterator[Plugin]:
+        return iter(self._plugins)
 
     def connecting(self, innermost: Proceed[Connect, Any]) -> Proceed[Connect, Any]:
         """*innermost* within the ``connect`` hooks."""

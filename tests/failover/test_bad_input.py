@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import socket
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import psycopg
 import pytest
 
 import aurora_actors
-from aurora_actors import ConfigurationError, PluginError
-from aurora_actors.flow import discovery
+from aurora_actors import ConfigurationError
 from aurora_actors.lab import PostgresLab
 from tests.failover.applications import connect, our_threads
 
@@ -140,28 +138,6 @@ def test_a_service_that_stands_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_parameter_that_nobody_knows_is_the_driver_s_error(listening: tuple[str, int]) -> None:
     with pytest.raises(psycopg.ProgrammingError, match="zzz"):
         aurora_actors.connect(psycopg.Connection.connect, NOWHERE, zzz=1)
-
-
-class Broken(importlib.metadata.EntryPoint):
-    """An extension that does not load."""
-
-    def load(self) -> Any:
-        raise ImportError("no module named libbroken")
-
-
-@pytest.fixture
-def broken_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    group = "aurora_actors.plugins"
-    found = discovery._entries
-    known = {**found(group), "broken": Broken("broken", "broken_plugin:Broken", group)}
-    monkeypatch.setattr(discovery, "_entries", lambda wanted: known if wanted == group else found(wanted))
-    yield "broken"
-    discovery._loaded.cache_clear()
-
-
-def test_a_plugin_that_does_not_load_names_where_it_came_from(broken_plugin: str) -> None:
-    with pytest.raises(PluginError, match=r"broken.*broken_plugin:Broken.*libbroken"):
-        aurora_actors.connect(psycopg.Connection.connect, NOWHERE, plugins=f"failover,{broken_plugin}")
 
 
 def test_a_missing_driver_is_said_with_what_to_install() -> None:
