@@ -41,14 +41,19 @@ class Dialect(Protocol):
     """The value of ``wrapper_dialect``."""
     names_hosts: ClassVar[bool]
     """Whether the engine knows its DB instances by name, so that instance endpoints can be derived."""
-    otherwise: ClassVar[str | None]
-    """The code of the dialect to try where this one's report is not what it was taken for; None: there is none."""
     report_sql: ClassVar[str]
     """Asks a host who it is, which role it plays and whom it knows."""
     role_sql: ClassVar[str]
     """Asks a host for its role alone, as cheaply as can be: every connection that is opened asks it."""
     faults: ClassVar[Mapping[str, Fault]]
     """What an error code (or the class it begins with) says about the connection."""
+    detect_sql: ClassVar[str]
+    """Asked once where nobody said which dialect of the engine a host speaks; valid on each of them."""
+
+    @staticmethod
+    def detected(rows: Rows) -> tuple[str, ...]:
+        """The codes that the answer to ``detect_sql`` leaves, the first whose ``report_sql`` is answered being right."""
+        ...
 
     def hold_sql(self, seconds: float) -> str:
         """Like ``report_sql``, but a reader answers when it was promoted, or after *seconds*."""

@@ -11,7 +11,7 @@ from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import HostRow
 
-__all__ = ["DETECT_SQL", "AuroraPostgres", "Postgres", "RdsPostgres", "detected"]
+__all__ = ["AuroraPostgres", "Postgres", "RdsPostgres"]
 
 STALE_ROW_SECONDS = 300
 """A replica that has not reported for this long is no member any more (the AWS wrapper's figure)."""
@@ -33,24 +33,6 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
     }
 )
 
-# One row, cheap, valid on every PostgreSQL: to_regproc answers NULL where the function does not exist.
-DETECT_SQL = (
-    "SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'rds.extensions'),"
-    " pg_catalog.to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL,"
-    " pg_catalog.to_regproc('rds_tools.multi_az_db_cluster_source_dbi_resource_id') IS NOT NULL"
-)
-
-
-def detected(rows: Rows) -> str:
-    """The code of the dialect that answered ``DETECT_SQL`` so: ``aurora-pg``, ``multi-az-pg``, ``rds-pg`` or ``pg``."""
-    extensions, has_status, has_source = rows[0]
-    if has_status == "t" and "aurora_stat_utils" in (extensions or ""):
-        return AuroraPostgres.code
-    if has_source == "t" and extensions is not None:
-        return "multi-az-pg"
-    return RdsPostgres.code if extensions is not None else Postgres.code
-
-
 # The sub-select has to depend on the row before it, or the server would evaluate it once.
 _HOLD = (
     "WITH RECURSIVE hold(step, done) AS ("
@@ -68,8 +50,13 @@ class Postgres:
 
     code: ClassVar[str] = "pg"
     names_hosts: ClassVar[bool] = False
-    otherwise: ClassVar[str | None] = None
     faults: ClassVar[Mapping[str, Fault]] = FAULTS
+    # One row, cheap, valid on every PostgreSQL: to_regproc answers NULL where the function does not exist.
+    detect_sql: ClassVar[str] = (
+        "SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'rds.extensions'),"
+        " pg_catalog.to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL,"
+        " pg_catalog.to_regproc('rds_tools.multi_az_db_cluster_source_dbi_resource_id') IS NOT NULL"
+    )
     # The timeline is in the first eight digits of the WAL file's name, which only a host out of recovery can tell.
     report_sql: ClassVar[str] = (
         "SELECT NULL, pg_catalog.pg_is_in_recovery(),"
@@ -83,6 +70,15 @@ class Postgres:
 
     def read_role(self, rows: Rows) -> Role:
         return Role.READER if rows[0][0] == "t" else Role.WRITER
+
+    @staticmethod
+    def detected(rows: Rows) -> tuple[str, ...]:
+        extensions, has_status, has_source = rows[0]
+        if has_status == "t" and "aurora_stat_utils" in (extensions or ""):
+            return (AuroraPostgres.code,)
+        if extensions is None:
+            return (Postgres.code,)
+        return ("multi-az-pg", RdsPostgres.code) if has_source == "t" else (RdsPostgres.code,)
 
     def hold_sql(self, seconds: float) -> str:
         steps = max(1, round(seconds / HOLD_STEP_SECONDS))
