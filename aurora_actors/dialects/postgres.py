@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from aurora_actors.dialects.base import Report, Rows
+from aurora_actors.dialects.base import STALE_ROW_SECONDS, Report, Rows, members_of, own_claim
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import HostRow
 
 __all__ = ["AuroraPostgres", "Postgres", "RdsPostgres"]
 
-STALE_ROW_SECONDS = 300
-"""A replica that has not reported for this long is no member any more (the AWS wrapper's figure)."""
 HOLD_STEP_SECONDS = 0.004
 """How often a held reader looks whether recovery has ended: 250 looks a second cost the server about 0.5 % of a core."""
 
@@ -132,16 +130,10 @@ class AuroraPostgres(Postgres):
     )
 
     def _members(self, rows: Rows) -> tuple[HostRow, ...]:
-        newest: dict[str, HostRow] = {}
-        for row in rows:
-            host_id, is_writer, updated = row[3:6]
-            if host_id:
-                newest[host_id] = HostRow(host_id, is_writer == "t", float(updated or 0.0))
-        # Two rows may both claim while a failover runs: the one that was updated last is the writer's.
-        claims = sorted((row for row in newest.values() if row.is_writer), key=lambda row: row.updated)
-        for former in claims[:-1]:
-            newest[former.id] = HostRow(former.id, False, former.updated)
-        return tuple(newest[host_id] for host_id in sorted(newest))
+        return members_of(
+            HostRow(name or "", is_writer == "t", float(updated or 0.0))
+            for name, is_writer, updated in (row[3:6] for row in rows)
+        )
 
     def _promotion(self, rows: Rows, host_id: str, members: tuple[HostRow, ...]) -> float:
-        return next((row.updated for row in members if row.id == host_id and row.is_writer), 0.0)
+        return own_claim(members, host_id)
