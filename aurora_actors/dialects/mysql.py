@@ -92,8 +92,10 @@ class RdsMysql(Mysql):
 class MultiAzMysql(Mysql):
     """RDS Multi-AZ DB cluster for MySQL: one writer, two readable standbys.
 
-    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/multi-az-db-clusters-concepts.html. ``mysql.rds_topology`` names the
-    members; who writes only each of them knows of itself. Needs ``GRANT SELECT ON mysql.rds_topology``.
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/multi-az-db-clusters-concepts.html
+
+    ``mysql.rds_topology`` names the members; who writes only each of them knows of itself. Needs
+    ``GRANT SELECT ON mysql.rds_topology``.
     """
 
     code: ClassVar[str] = "rds-multi-az-mysql-cluster"

@@ -10,7 +10,7 @@ import re
 
 from aurora_actors.model.session import LONGEST_TEXT
 
-__all__ = ["commits", "leaves_nothing", "used_database"]
+__all__ = ["commits", "leaves_nothing", "looks_back", "used_database"]
 
 # `/*! … */` is no comment: the server runs it.
 _BLANK = r"(?:\s|--[^\n]*\n|\#[^\n]*\n|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)*+"
@@ -41,6 +41,14 @@ _TELLTALE = re.compile(
     r"|lastval|nextval|setval|\band\s+chain\b|\block\s+tables?\b|/\*M?!",
     re.IGNORECASE,
 )
+_LOOKS_BACK = re.compile(
+    r"last_insert_id|found_rows|row_count|lastval|\bshow\s+(?:warnings|errors|count)|get\s+diagnostics", re.IGNORECASE
+)
+
+
+def looks_back(text: str) -> bool:
+    """Whether *text* asks what the statement before it did, which only the same session can tell."""
+    return _LOOKS_BACK.search(text) is not None
 
 
 def leaves_nothing(text: str) -> bool:
