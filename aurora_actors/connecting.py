@@ -21,6 +21,8 @@ from aurora_actors.settings import Settings, split
 
 __all__ = ["connect", "opening"]
 
+_BY_SCHEME = {"postgres": "psycopg", "postgresql": "psycopg", "mariadb": "mysql"}
+
 
 def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", /, **parameters: Any) -> Any:
     """Open a connection that survives the loss of its host.
@@ -103,7 +105,7 @@ def _driver(
             raise ConfigurationError(
                 "without the driver's connect as first argument a URL is needed, such as postgresql://user@host/dbname"
             )
-        name = {"postgres": "psycopg", "postgresql": "psycopg"}.get(scheme, scheme)
+        name = _BY_SCHEME.get(scheme, scheme)
         driver = _loaded(name, f"no driver for {scheme}:// is installed")
         return driver, driver.default_target(asynchronous=asynchronous)
     owner = getattr(target, "__self__", None)
@@ -112,6 +114,8 @@ def _driver(
     names = [record.name for record in discovery.found("aurora_actors.drivers")]
     shown = getattr(target, "__qualname__", repr(target))
     for name in sorted(names, key=lambda name: name not in roots):
+        if name not in roots and discovery.load("aurora_actors.drivers", name).value is None:
+            continue  # not installed, and nobody asked for it
         driver = _loaded(name, f"driver {name} cannot be used")
         if not driver.accepts(target):
             continue

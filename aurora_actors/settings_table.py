@@ -68,17 +68,14 @@ class Setting:
         return self.wrapper_default is None
 
 
-_OTHER_DIALECTS = "global-aurora-pg mysql rds-mysql aurora-mysql"
-_OTHER_DIALECTS += " global-aurora-mysql multi-az-mysql rds-multi-az-mysql-cluster mariadb"
+_DIALECTS = ("aurora-pg", "rds-pg", "pg", "aurora-mysql", "rds-mysql", "mysql")
+_LACKING_DIALECTS = ("global-aurora-pg", "global-aurora-mysql")
 _REFUSED_DIALECTS = (
-    *((code, "known to the AWS wrapper, not in this version of aurora_actors") for code in _OTHER_DIALECTS.split()),
+    *((code, "known to the AWS wrapper, not in this version of aurora_actors") for code in _LACKING_DIALECTS),
     ("unknown", "leave wrapper_dialect away and the dialect is detected"),
     ("custom", "a dialect of your own is an entry point of the group aurora_actors.dialects; give its name"),
 )
-_REFUSED_DRIVERS = (
-    ("mysql-connector-python", "known to the AWS wrapper, not in this version of aurora_actors"),
-    ("generic", "the driver is found from the connect callable; leave this away"),
-)
+_REFUSED_DRIVERS = (("generic", "the driver is found from the connect callable; leave this away"),)
 
 
 def _ms(name: str, default: int | None, theirs: str, by: str, meaning: str, *, least: float = 0) -> Setting:
@@ -119,12 +116,13 @@ _CORE = (
     _flag("rollback_on_switch", True, "true", "session",
           "an old connection is closed at a switch, so its transaction ends in a rollback with either value"),
     Setting(
-        "wrapper_dialect", "choice", wrapper_default="", used_by=("core",), choices=("aurora-pg", "rds-pg", "pg"),
+        "wrapper_dialect", "choice", wrapper_default="", used_by=("core",), choices=_DIALECTS,
         refused=_REFUSED_DIALECTS, meaning="the database dialect, to skip its detection", example="aurora-pg",
     ),
     Setting(
-        "wrapper_driver_dialect", "choice", wrapper_default="", used_by=("core",), choices=("psycopg",),
-        refused=_REFUSED_DRIVERS, meaning="the driver, to skip its detection", example="psycopg",
+        "wrapper_driver_dialect", "choice", wrapper_default="", used_by=("core",),
+        choices=("psycopg", "mysql-connector-python"), refused=_REFUSED_DRIVERS, example="psycopg",
+        meaning="the driver, to skip its detection",
     ),
     _seconds("auxiliary_query_timeout_sec", 5.0, "5", "core", "limit of each statement of this package's own"),
     Setting("resolve", "callable", used_by=("core",), example="def resolve(host, port): return [(address, port)]",

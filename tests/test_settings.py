@@ -175,7 +175,9 @@ class Whole(int):
     ("failover_mode", "strict_writer", "strict_writer"), ("failover_mode", "Strict-Reader", "strict_reader"),
     ("failover_mode", "READER-or_writer", "reader_or_writer"), ("wrapper_dialect", "AURORA_PG", "aurora-pg"),
     ("wrapper_dialect", "rds-pg", "rds-pg"), ("wrapper_dialect", "pg", "pg"),
-    ("wrapper_driver_dialect", "psycopg", "psycopg"), ("endpoint_substitution_role", "Any", "any"),
+    ("wrapper_driver_dialect", "psycopg", "psycopg"),
+    ("wrapper_driver_dialect", "MySQL_Connector-Python", "mysql-connector-python"), ("wrapper_dialect", "mysql", "mysql"),
+    ("endpoint_substitution_role", "Any", "any"),
     ("failover_reader_host_selector_strategy", "Round-Robin", "round_robin"),
     *(("plugins", value, ("a", "b")) for value in ("a,b", "a, b", " a ,, b , ", ["a", " b "], iter(["a,b"]))),
     *(("plugins", value, ()) for value in ("", " ", ",", ["", ","])),
@@ -195,7 +197,7 @@ MS = "expected a whole number of milliseconds from 10 to 86400000, such as 30000
 SECONDS = "expected a number of seconds from 0.01 to 86400, such as 60"
 BOOLEAN = "expected true or false (or on, off, yes, no, 1, 0)"
 ELSEWHERE = "known to the AWS wrapper, not in this version of aurora_actors"
-OTHER_DIALECTS = ("aurora_mysql", "global-aurora-pg", "mariadb", "mysql")
+OTHER_DIALECTS = ("global-aurora-pg", "Global_Aurora-mysql")
 BAD_VALUES: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("topology_refresh_ms", MS, ("", "true", "100.5", "5_000", "5s", "\u0665\u0660", "9" * 5000, b"5000", [50])),
     ("topology_refresh_ms", f"topology_refresh_ms='soon': {MS}", ("soon",)),
@@ -205,10 +207,9 @@ BAD_VALUES: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("cluster_id", "expected text, such as orders", ("", " ", 1)),
     ("failover_mode", "did you mean strict_writer?", ("strict-writr", "StrictWriter")),
     ("failover_mode", "expected one of strict_writer, strict_reader, reader_or_writer", ("", 5, ["x"])),
-    ("wrapper_dialect", "one of aurora-pg, rds-pg, pg; did you mean aurora-pg?", ("aurora-pgs", "aurora_postgres")),
+    ("wrapper_dialect", "rds-mysql, mysql; did you mean aurora-pg?", ("aurora-pgs", "aurora_postgres")),
     ("wrapper_dialect", "expected one of aurora-pg, rds-pg", ("", 5)), ("wrapper_dialect", ELSEWHERE, OTHER_DIALECTS),
     ("wrapper_dialect", "leave wrapper_dialect away", ("unknown",)), ("wrapper_dialect", "entry point", ("custom",)),
-    ("wrapper_driver_dialect", ELSEWHERE, ("mysql-connector-python",)),
     ("wrapper_driver_dialect", "leave this away", ("generic",)), ("wrapper_driver_dialect", "psycopg?", ("psycopg2",)),
     ("verify_opened_connection_type", "expected one of writer, reader, none", ("any",)),
     ("failover_reader_host_selector_strategy", "expected a name, such as random", ("the best", "", 5)),

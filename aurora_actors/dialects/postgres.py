@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from aurora_actors.dialects.base import Report, Rows
+from aurora_actors.dialects.base import STALE_ROW_SECONDS, Report, Rows, members_of, own_claim
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import HostRow
 
-__all__ = ["DETECT_SQL", "AuroraPostgres", "Postgres", "RdsPostgres", "detected"]
+__all__ = ["AuroraPostgres", "Postgres", "RdsPostgres"]
 
-STALE_ROW_SECONDS = 300
-"""A replica that has not reported for this long is no member any more (the AWS wrapper's figure)."""
 HOLD_STEP_SECONDS = 0.004
 """How often a held reader looks whether recovery has ended: 250 looks a second cost the server about 0.5 % of a core."""
 
@@ -33,24 +31,6 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
     }
 )
 
-# One row, cheap, valid on every PostgreSQL: to_regproc answers NULL where the function does not exist.
-DETECT_SQL = (
-    "SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'rds.extensions'),"
-    " pg_catalog.to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL,"
-    " pg_catalog.to_regproc('rds_tools.multi_az_db_cluster_source_dbi_resource_id') IS NOT NULL"
-)
-
-
-def detected(rows: Rows) -> str:
-    """The code of the dialect that answered ``DETECT_SQL`` so: ``aurora-pg``, ``multi-az-pg``, ``rds-pg`` or ``pg``."""
-    extensions, has_status, has_source = rows[0]
-    if has_status == "t" and "aurora_stat_utils" in (extensions or ""):
-        return AuroraPostgres.code
-    if has_source == "t" and extensions is not None:
-        return "multi-az-pg"
-    return RdsPostgres.code if extensions is not None else Postgres.code
-
-
 # The sub-select has to depend on the row before it, or the server would evaluate it once.
 _HOLD = (
     "WITH RECURSIVE hold(step, done) AS ("
@@ -68,8 +48,13 @@ class Postgres:
 
     code: ClassVar[str] = "pg"
     names_hosts: ClassVar[bool] = False
-    otherwise: ClassVar[str | None] = None
     faults: ClassVar[Mapping[str, Fault]] = FAULTS
+    # One row, cheap, valid on every PostgreSQL: to_regproc answers NULL where the function does not exist.
+    detect_sql: ClassVar[str] = (
+        "SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'rds.extensions'),"
+        " pg_catalog.to_regproc('pg_catalog.aurora_replica_status') IS NOT NULL,"
+        " pg_catalog.to_regproc('rds_tools.multi_az_db_cluster_source_dbi_resource_id') IS NOT NULL"
+    )
     # The timeline is in the first eight digits of the WAL file's name, which only a host out of recovery can tell.
     report_sql: ClassVar[str] = (
         "SELECT NULL, pg_catalog.pg_is_in_recovery(),"
@@ -83,6 +68,15 @@ class Postgres:
 
     def read_role(self, rows: Rows) -> Role:
         return Role.READER if rows[0][0] == "t" else Role.WRITER
+
+    @staticmethod
+    def detected(rows: Rows) -> tuple[str, ...]:
+        extensions, has_status, has_source = rows[0]
+        if has_status == "t" and "aurora_stat_utils" in (extensions or ""):
+            return (AuroraPostgres.code,)
+        if extensions is None:
+            return (Postgres.code,)
+        return ("multi-az-pg", RdsPostgres.code) if has_source == "t" else (RdsPostgres.code,)
 
     def hold_sql(self, seconds: float) -> str:
         steps = max(1, round(seconds / HOLD_STEP_SECONDS))
@@ -136,16 +130,10 @@ class AuroraPostgres(Postgres):
     )
 
     def _members(self, rows: Rows) -> tuple[HostRow, ...]:
-        newest: dict[str, HostRow] = {}
-        for row in rows:
-            host_id, is_writer, updated = row[3:6]
-            if host_id:
-                newest[host_id] = HostRow(host_id, is_writer == "t", float(updated or 0.0))
-        # Two rows may both claim while a failover runs: the one that was updated last is the writer's.
-        claims = sorted((row for row in newest.values() if row.is_writer), key=lambda row: row.updated)
-        for former in claims[:-1]:
-            newest[former.id] = HostRow(former.id, False, former.updated)
-        return tuple(newest[host_id] for host_id in sorted(newest))
+        return members_of(
+            HostRow(name or "", is_writer == "t", float(updated or 0.0))
+            for name, is_writer, updated in (row[3:6] for row in rows)
+        )
 
     def _promotion(self, rows: Rows, host_id: str, members: tuple[HostRow, ...]) -> float:
-        return next((row.updated for row in members if row.id == host_id and row.is_writer), 0.0)
+        return own_claim(members, host_id)

@@ -24,7 +24,6 @@ class MultiAzPostgres(Postgres):
 
     code: ClassVar[str] = "multi-az-pg"
     names_hosts: ClassVar[bool] = True
-    otherwise: ClassVar[str | None] = "rds-pg"
     report_sql: ClassVar[str] = (
         Postgres.report_sql.replace("SELECT NULL,", "SELECT rds_tools.dbi_resource_id(),", 1)
         + ", topology.id, topology.endpoint, topology.id OPERATOR(pg_catalog.=)"

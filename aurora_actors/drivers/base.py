@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.lines import Line
 from aurora_actors.settings import Settings
 
-__all__ = ["Access", "Driver", "Failure", "Place", "ProbeError", "ProbeSession", "Resolver", "Sockets", "Wire"]
+__all__ = [
+    "Access",
+    "Driver",
+    "Failure",
+    "Place",
+    "ProbeError",
+    "ProbeSession",
+    "Probing",
+    "Resolver",
+    "Sockets",
+    "Waits",
+    "Wire",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[tuple[str, int]]]
 """``resolve(host, port)``: the addresses and ports that a name stands for. May block; raises ``OSError``."""
@@ -74,6 +89,23 @@ class Sockets(Protocol):
     async def readable(self, fd: int) -> None: ...
 
     async def writable(self, fd: int) -> None: ...
+
+
+class Waits(Sockets, Protocol):
+    """The same with one deadline for all waits, for drivers that have to wait in a way of their own."""
+
+    @property
+    def until(self) -> float:
+        """On the clock of ``time.monotonic()``."""
+        ...
+
+
+class Probing(Sockets, Protocol):
+    """What the sessions of monitors are opened with."""
+
+    async def blocking(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run blocking code on a thread of its own; whoever stops waiting leaves it behind."""
+        ...
 
 
 class ProbeSession(Protocol):
@@ -150,7 +182,7 @@ class Driver(Protocol):
         """The user's limit for a login, in seconds; None: not given."""
         ...
 
-    async def query(self, wire: Wire, sql: str, sockets: Sockets) -> Rows:
+    async def query(self, wire: Wire, sql: str, sockets: Waits) -> Rows:
         """Run *sql* outside any transaction of the application's; the rows as text.
 
         Raises the driver's error, and what *sockets* raise when there is no answer in time.
@@ -165,7 +197,7 @@ class Driver(Protocol):
         """Drop the connection without waiting for anybody."""
         ...
 
-    async def open_probe(self, access: Access, place: Place, sockets: Sockets) -> ProbeSession:
+    async def open_probe(self, access: Access, place: Place, sockets: Probing) -> ProbeSession:
         """A session for a host monitor: named ``aurora_actors-monitor``, read-only, with limits of its own.
 
         Raises ``ProbeError``; cancelled, it leaves nothing open.
@@ -184,7 +216,7 @@ class Driver(Protocol):
         """Since when a call on *wire* waits for its host (``time.monotonic()``); 0.0: none does. Any thread."""
         ...
 
-    async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:
+    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> None:
         """Give *new* the session of *old*, as far as the driver can see it."""
         ...
 

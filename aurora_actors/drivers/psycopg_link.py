@@ -6,7 +6,6 @@ lock.
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -36,12 +35,11 @@ from aurora_actors.drivers.psycopg_reading import (
     statement_to_come,
     text_of,
 )
-from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation
-from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
+from aurora_actors.proxies.tie import Tie
 
 __all__ = ["Link"]
 
@@ -52,32 +50,21 @@ _TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
 _SERVER_CURSORS = (psycopg.ServerCursor, psycopg.AsyncServerCursor)
 
 
-class Link:
+class Link(Tie):
     """The cold half of one guarded connection: asked only when something is wrong, or has been."""
 
     def __init__(self, proxy: Proxy | None, through: Through) -> None:
-        self.proxy = proxy
+        super().__init__(proxy)
         self.depth = 0
         self.began = 0
         self.spare: Any = None
-        self.outcome: Exception | None = None
         self.moved = False
-        self.clean = True
-        self.lost_for_good = False
         self._through = through
         self._seen: Any = None
         self._retired = False
 
-    def __del__(self) -> None:
-        # The connection was dropped without close(): its cluster need not be kept for it.
-        if self.proxy is not None:
-            self.proxy.closed()
-
     def may_recover(self, conn: Any) -> bool:
-        if self.spare is not None:
-            return True
-        alive = self.proxy is not None and self.proxy.recoverable and not self.lost_for_good
-        return alive and not conn._closed and os.getpid() == (self.proxy.pid if self.proxy else 0)
+        return self.spare is not None or (self.acts and not conn._closed)
 
     async def wait(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The long way: for connections that have switched, or whose plugins want to see what is sent."""
@@ -91,14 +78,8 @@ class Link:
             gen = self._rebound(conn, gen)
             if gen is None:
                 return None
-        if proxy is None or not proxy.executes:
-            return await self._guarded(conn, gen, args, kwargs)
-        call = Execute(Operation(NAMES.get(gen.__name__) or str(gen.__name__), statement_to_come(gen)), proxy.host)
-
-        async def innermost(_: Execute) -> Any:
-            return await self._guarded(conn, gen, args, kwargs)
-
-        return await proxy.execution(innermost)(call)
+        operation = Operation(NAMES.get(gen.__name__) or str(gen.__name__), statement_to_come(gen))
+        return await self.executed(operation, partial(self._guarded, conn, gen, args, kwargs))
 
     async def before_block(self, conn: Any) -> None:
         """A block is about to begin, under the driver's lock: on the right host, since it ends where it begins."""
@@ -110,19 +91,13 @@ class Link:
     async def _catch_up(self, conn: Any, proxy: Proxy, name: str, gen: Any, *, starts: bool) -> None:
         """The published view has changed: go elsewhere before the statement, if need be and nothing is open here."""
         view = conn._aa_cell.view
-        if os.getpid() != proxy.pid or not proxy.recoverable or self.lost_for_good:
+        if not self.acts:
             return
         if proxy.stale:
             at_rest = starts and conn._pipeline is None and conn.pgconn.transaction_status in AT_REST
             if not at_rest:
                 return
-            clean = self.clean
-            operation = Operation(name, statement_to_come(gen), sent=False)
-            raised = await proxy.catch_up(operation)
-            if raised is not None and not (clean and isinstance(raised, FailoverSuccessError)):
-                self.outcome = raised
-                raise raised
-            if proxy.stale:
+            if not await self.caught_up(Operation(name, statement_to_come(gen), sent=False)):
                 return
         # Once for each view: what it says has been acted on.
         self._seen = view
@@ -153,22 +128,18 @@ class Link:
 
     async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception:
         """What the application gets for *error*: the same object unless the connection was lost and a plugin acts."""
-        proxy = self.proxy
-        if proxy is None or not isinstance(error, psycopg.Error):
+        if self.proxy is None or not isinstance(error, psycopg.Error):
             return error
         if self.outcome is not None and (self._retired or self.spare is not None):
             # One loss, one outcome: the driver's clean-up fails again on what is gone already.
             return self.outcome
-        if not proxy.recoverable or os.getpid() != proxy.pid:
-            return error
-        fault = proxy.fault(failure_of(error, conn))
-        if fault is Fault.NONE or fault is Fault.LOGIN or (fault is Fault.READ_ONLY and not on_reader(conn)):
-            return error
-        operation = self._operation(conn, error, gen, refused=fault is Fault.READ_ONLY)
-        raised = await proxy.recover(Recover(error, fault, operation, proxy.io.now()))
-        if raised is not error:
-            self.outcome = raised
-        return raised
+
+        def operation(fault: Fault) -> Operation | None:
+            if fault is Fault.READ_ONLY and not on_reader(conn):
+                return None
+            return self._operation(conn, error, gen, refused=fault is Fault.READ_ONLY)
+
+        return await self.answer(error, failure_of(error, conn), operation)
 
     def take(self, conn: Any, spare: Any) -> None:
         """Go on with *spare*: now, or when the block is left that has to meet its dead connection."""
@@ -230,11 +201,6 @@ class Link:
     def is_due(self) -> bool:
         """Whether another session waits for the first moment at which nothing is open here."""
         return self.depth == 0 and self.spare is not None
-
-    def leave(self) -> None:
-        """The session is about to be closed: nobody may touch its socket from here on."""
-        if self.proxy is not None:
-            self.proxy.unwatch()
 
     def drop(self) -> None:
         spare, self.spare = self.spare, None

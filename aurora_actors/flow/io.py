@@ -100,13 +100,13 @@ class Sockets:
 
     def __init__(self, face: WaitsUntil, until: float) -> None:
         self._face = face
-        self._until = until
+        self.until = until
 
     async def readable(self, fd: int) -> None:
-        await self._face.readable_until(fd, self._until)
+        await self._face.readable_until(fd, self.until)
 
     async def writable(self, fd: int) -> None:
-        await self._face.writable_until(fd, self._until)
+        await self._face.writable_until(fd, self.until)
 
 
 class Face:

@@ -13,7 +13,6 @@ from aurora_actors.actors.messages import RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.system import Seed, system
 from aurora_actors.dialects.base import Dialect, Report
-from aurora_actors.dialects.postgres import DETECT_SQL, detected
 from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.discovery import usable
 from aurora_actors.flow.recovering import WrongRole, find, opened_in_role, pause, tries_again
@@ -254,25 +253,31 @@ async def _topology_awaited(proxy: Proxy, control: Cluster) -> None:
 
 async def _asked(proxy: Proxy, plan: Plan, endpoint: Endpoint, wire: Wire) -> tuple[Dialect, Report]:
     """The dialect and the host's report: one round trip at a cluster endpoint, two where the engine has to be found out."""
-    io, until = proxy.io, proxy.io.now() + proxy.settings.auxiliary_query_timeout_sec
-    code = plan.dialect
-    if code is None and endpoint.is_cluster:
-        guess = _dialect(proxy.driver.dialects[0])
+    io, driver, until = proxy.io, proxy.driver, proxy.io.now() + proxy.settings.auxiliary_query_timeout_sec
+    if plan.dialect is not None:
+        return await _reported(proxy, wire, (plan.dialect,), until)
+    if endpoint.is_cluster:
         try:
-            return guess, guess.read(await io.query(wire, guess.report_sql, until))
+            return await _reported(proxy, wire, driver.dialects[:1], until)
+        except driver.errors as error:
+            if isinstance(error, DeadlineExceeded) or driver.failure(error, wire).lost:
+                raise
+    plain = _dialect(driver.dialects[-1])
+    return await _reported(proxy, wire, plain.detected(await io.query(wire, plain.detect_sql, until)), until)
+
+
+async def _reported(proxy: Proxy, wire: Wire, codes: tuple[str, ...], until: float) -> tuple[Dialect, Report]:
+    """The first of the dialects *codes* that the host speaks, and its report. Raises the driver's error if none."""
+    *others, last = (_dialect(code) for code in codes)
+    for dialect in others:
+        try:
+            return dialect, dialect.read(await proxy.io.query(wire, dialect.report_sql, until))
+        except ValueError as error:
+            log.debug("%s is not what the host speaks: %s", dialect.code, error)
         except proxy.driver.errors as error:
             if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
                 raise
-    if code is None:
-        code = detected(await io.query(wire, DETECT_SQL, until))
-    dialect = _dialect(code)
-    try:
-        return dialect, dialect.read(await io.query(wire, dialect.report_sql, until))
-    except ValueError:
-        if plan.dialect is not None or dialect.otherwise is None:
-            raise
-    dialect = _dialect(dialect.otherwise)
-    return dialect, dialect.read(await io.query(wire, dialect.report_sql, until))
+    return last, last.read(await proxy.io.query(wire, last.report_sql, until))
 
 
 def _dialect(code: str) -> Dialect:

@@ -20,7 +20,7 @@ from aurora_actors.plugin import Recover
 if TYPE_CHECKING:
     from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "tries_again"]
+__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "renewed", "tries_again"]
 
 FIRST_PAUSE_SECONDS = 0.025
 """Before the second try at a host that was said to be there; doubled each time."""
@@ -110,6 +110,15 @@ def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Excep
     refused = not isinstance(error, WrongRole) and not proxy.driver.failure(error, None).lost
     want = replace(want, since=proxy.io.now())
     return want if refused else replace(want, lost=host, opened=began)
+
+
+async def renewed(proxy: Proxy, control: Cluster, host: Host) -> None:
+    """A new session with the host that the connection is on, at the application's wish.
+
+    Raises what another try may not raise (``tries_again``).
+    """
+    at = proxy.io.now()
+    await _moved(proxy, control, host, at + proxy.settings.failover_timeout_sec, Ledger(at))
 
 
 async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger) -> Ledger:

@@ -19,7 +19,7 @@ from aurora_actors.drivers.base import Access, Driver, Failure, Wire
 from aurora_actors.drivers.lines import Line
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.io import Io
-from aurora_actors.flow.recovering import failed_over
+from aurora_actors.flow.recovering import failed_over, renewed
 from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
 from aurora_actors.model.hosts import Host
@@ -238,6 +238,11 @@ class Proxy:
     async def fail_over(self, call: Recover) -> Exception:
         """Find a host, switch to it, and give the error that says so."""
         return call.error if self.control is None else await failed_over(self, self.control, call)
+
+    async def renew(self) -> None:
+        """A new session with the same host; the connection has a cluster."""
+        if self.control is not None and self.host is not None:
+            await renewed(self, self.control, self.host)
 
     def execution(self, innermost: Proceed[Execute, Any]) -> Proceed[Execute, Any]:
         """*innermost* within the plugins' ``execute`` hooks."""

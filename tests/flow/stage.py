@@ -18,7 +18,7 @@ from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.messages import FindHost, RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.dialects.base import Rows
-from aurora_actors.dialects.postgres import DETECT_SQL, AuroraPostgres, Postgres
+from aurora_actors.dialects.postgres import AuroraPostgres, Postgres
 from aurora_actors.drivers.base import Access, Failure, Place, Wire
 from aurora_actors.drivers.psycopg_errors import both
 from aurora_actors.flow.running import Flow, run_blocking
@@ -182,10 +182,10 @@ class Stage:
         return StageWire(target, name)
 
     async def query(self, wire: StageWire, sql: str, until: float) -> Rows:
-        await self._done(f"{'detect' if sql == DETECT_SQL else 'ask'} {wire.host}")
+        await self._done(f"{'detect' if sql == AuroraPostgres.detect_sql else 'ask'} {wire.host}")
         if self.query_fails:
             raise self.query_fails.pop(0)
-        if sql == DETECT_SQL:
+        if sql == AuroraPostgres.detect_sql:
             return [["aurora_stat_utils", "t", "f"]] if self.flavour == "aurora-pg" else [[None, "f", "f"]]
         reads = "f" if self.roles[wire.host] is Role.WRITER else "t"
         if sql == Postgres.role_sql:

@@ -1,0 +1,185 @@
+"""MySQL Connector/Python as a driver: pure Python, C extension and asyncio."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, ClassVar
+
+import mysql.connector
+from mysql.connector.errors import Error
+
+from aurora_actors.dialects.base import Rows
+from aurora_actors.drivers.base import Access, Failure, Place, ProbeSession, Probing, Waits, Wire
+from aurora_actors.drivers.lines import Line
+from aurora_actors.drivers.mysql_errors import both
+from aurora_actors.drivers.mysql_guard import guarded_pool, is_async
+from aurora_actors.drivers.mysql_link import NO_LINK, Link
+from aurora_actors.drivers.mysql_opening import asked, class_of, inner, is_connection_class, opened_at, opened_by_the_driver
+from aurora_actors.drivers.mysql_options import DEFAULT_HOST, DEFAULT_PORT, KEEPING_ALIVE, KEYS, POOL, merged, plain
+from aurora_actors.drivers.mysql_probe import logged_in
+from aurora_actors.drivers.mysql_reading import failure_of
+from aurora_actors.drivers.mysql_session import drop, exchange, keep_alive, line_of, session_options
+from aurora_actors.errors import ConfigurationError
+from aurora_actors.settings import Settings
+
+__all__ = ["MysqlDriver"]
+
+log = logging.getLogger("aurora_actors.drivers")
+
+OLDEST = (9, 7, 0)
+"""The release whose private names this adapter was written for."""
+
+_said: list[str] = []
+
+
+class MysqlDriver:
+    """Connections for threads and for asyncio."""
+
+    name: ClassVar[str] = "mysql"
+    schemes: ClassVar[frozenset[str]] = frozenset({"mysql", "mariadb"})
+    dialects: ClassVar[tuple[str, ...]] = ("aurora-mysql", "rds-multi-az-mysql-cluster", "rds-mysql", "mysql")
+    errors: ClassVar[tuple[type[Exception], ...]] = (Error, OSError)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return KEYS
+
+    def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
+        _check_version()
+        if asynchronous:
+            from mysql.connector import aio
+
+            connect: Callable[..., Any] = aio.connect
+            return connect
+        return mysql.connector.connect
+
+    def accepts(self, target: Callable[..., Any]) -> bool:
+        module = str(getattr(target, "__module__", "") or "")
+        ours = module == "mysql.connector" or module.startswith("mysql.connector.")
+        if ours or is_connection_class(target):
+            _check_version()
+            return True
+        return False
+
+    def is_async(self, target: Callable[..., Any]) -> bool:
+        return iscoroutinefunction(target) or (isinstance(target, type) and is_async(target))
+
+    def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        return merged(conninfo, keywords)
+
+    def seeds(self, parameters: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+        port = int(parameters.get("port") or DEFAULT_PORT)
+        if parameters.get("unix_socket"):
+            return [(str(parameters["unix_socket"]), port)]
+        host = str(parameters.get("host") or DEFAULT_HOST)
+        servers = parameters.get("failover") or ()
+        return [(str(s.get("host", host)), int(s.get("port", port))) for s in servers] or [(host, port)]
+
+    async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
+        target, parameters = access.target, access.parameters
+        pooled = guarded and not POOL.isdisjoint(parameters)
+        if place is None or pooled or place.host.startswith("/"):
+            wire = await opened_by_the_driver(target, parameters, limit)
+            conn = inner(wire)
+            if pooled and place is not None and conn._aa_handle.peer not in place.addresses:
+                # The pool knows one host only; its connection goes where it is wanted.
+                spare = await opened_at(type(conn), plain(parameters), place, limit)
+                exchange(conn, spare)
+                drop(spare)
+        else:
+            wire = await opened_at(class_of(target, parameters), plain(parameters), place, limit)
+        wanted = {name: parameters[name] for name in KEEPING_ALIVE if name in parameters}
+        if wanted:
+            keep_alive(inner(wire), wanted)
+        return wire
+
+    def reached(self, wire: Wire) -> tuple[str, str, int]:
+        conn = inner(wire)
+        name = str(conn._unix_socket or conn._host)
+        peer = conn._aa_handle.peer if conn._aa_handle is not None else None
+        address, port = peer or (name, int(conn._port))
+        return name, address, port
+
+    def session_id(self, wire: Wire) -> int | None:
+        number = inner(wire).connection_id
+        return int(number) if number is not None else None
+
+    def keepalive(self, settings: Settings) -> dict[str, Any]:
+        return {name: value for name in KEEPING_ALIVE if (value := getattr(settings, name)) is not None}
+
+    def connect_timeout(self, parameters: Mapping[str, Any]) -> float | None:
+        value = float(parameters.get("connection_timeout") or 0)
+        return value if value > 0 else None
+
+    async def query(self, wire: Wire, sql: str, sockets: Waits) -> Rows:
+        return await asked(inner(wire), sql, sockets)
+
+    def failure(self, error: BaseException, wire: Wire) -> Failure:
+        return failure_of(error)
+
+    async def close(self, wire: Wire) -> None:
+        closing = wire.close()
+        if isawaitable(closing):
+            await closing
+
+    def discard(self, wire: Wire) -> None:
+        drop(inner(wire))
+
+    async def open_probe(self, access: Access, place: Place, sockets: Probing) -> ProbeSession:
+        parameters = {**plain(access.parameters), **plain(access.monitoring)}
+        return await logged_in(parameters, place, sockets)
+
+    def line(self, wire: Wire) -> Line | None:
+        line = line_of(inner(wire))
+        if line is None and not _said:
+            _said.append(self.name)
+            log.warning("no second descriptor of a connection can be had: its calls are not ended for it; read_timeout can")
+        return line
+
+    def keeps_alive(self, parameters: Mapping[str, Any]) -> bool:
+        return any(name in parameters for name in KEEPING_ALIVE)
+
+    def busy_since(self, wire: Wire) -> float:
+        conn = inner(wire)
+        link = getattr(conn, "_aa_link", NO_LINK)
+        return 0.0 if link is NO_LINK else link.busy_since
+
+    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> None:
+        old = inner(old)
+        if old._aa_login is not None:
+            args, kwargs = old._aa_login
+            changed = new.cmd_change_user(*args, **kwargs)
+            if isawaitable(changed):
+                await changed
+        for statement in session_options(old, new):
+            await asked(new, statement, sockets)
+
+    def attach(self, wire: Wire, proxy: Any) -> None:
+        conn = inner(wire)
+        if not hasattr(conn, "_aa_link"):
+            return
+        conn._aa_link = Link(proxy)
+        if conn is not wire:
+            wire.__class__ = guarded_pool(type(wire))
+
+    def swap(self, wire: Wire, new: Wire) -> None:
+        conn = inner(wire)
+        conn._aa_link.take(conn, new)
+
+    def give_up(self, wire: Wire) -> None:
+        conn = inner(wire)
+        conn._aa_link.give_up(conn)
+
+    def error(self, kind: type[Any]) -> type[Any]:
+        return both(kind)
+
+
+def _check_version() -> None:
+    version: tuple[Any, ...] = tuple(mysql.connector.__version_info__[:3])
+    if version < OLDEST:
+        raise ConfigurationError(
+            f"MySQL Connector/Python {'.'.join(map(str, version))} is too old: {'.'.join(map(str, OLDEST))} or newer is"
+            " needed; pip install --upgrade 'aurora-actors[mysql]'"
+        )

@@ -1,0 +1,185 @@
+"""The classes that the application holds on MySQL Connector for asyncio. See ``mysql_guard``; here is only what awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from math import inf
+from time import monotonic
+from typing import Any
+
+from mysql.connector.errors import Error
+
+from aurora_actors.actors.asking import DeadlineExceeded
+from aurora_actors.drivers.mysql_guard import (
+    QUIET,
+    SESSION_CHANGES,
+    TRAITS,
+    connection_calls,
+    cursor_calls,
+    cursor_class,
+    handles_ok,
+    named,
+    noted,
+    read_only,
+    released,
+    stale,
+)
+from aurora_actors.drivers.mysql_link import NO_LINK
+from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
+from aurora_actors.drivers.mysql_session import handle_of, shut
+from aurora_actors.errors import FailoverSuccessError
+
+__all__ = ["close_pooled", "made_async", "within"]
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """Raises ``DeadlineExceeded`` where what is awaited takes longer."""
+    try:
+        async with asyncio.timeout(None if seconds == inf else seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("the server did not answer in time") from None
+
+
+def made_async(base: Any) -> type[Any]:
+    """The guarded class derived from *base*, a class of connections for asyncio."""
+    calls = {name: _acting(name, method) for name, method in connection_calls(base) if name != "cmd_query_iter"}
+    calls |= {name: _quiet(getattr(base, name)) for name in QUIET}
+    base_cursor = _acting("cursor", base.cursor)
+
+    async def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
+        link = self._aa_link
+        made = await base_cursor(self, *args, **kwargs)
+        if not link.busy_since:
+            made.__class__ = cursor_class(type(made), _made_cursor)
+            link.cursors.add(made)
+        return made
+
+    async def set_read_only(self: Any, value: bool) -> None:
+        """See ``read_only``."""
+        await self.cmd_query(f"SET SESSION TRANSACTION READ {'ONLY' if value else 'WRITE'}")
+        self._aa_read_only = bool(value)
+
+    own = (cursor, handles_ok(base._handle_ok), *_coming_and_going(base))
+    calls |= {each.__name__: functools.wraps(getattr(base, each.__name__))(each) for each in own}
+    calls |= {"disconnect": calls["close"], "stale": property(stale), "read_only": property(read_only)}
+    calls["set_read_only"] = _acting("set_read_only", set_read_only)
+    return named(base, {**TRAITS, **calls})
+
+
+def close_pooled(base_close: Any) -> Any:
+    """``close`` of pooled connections."""
+
+    async def close(self: Any) -> None:
+        conn = self._cnx
+        try:
+            await base_close(self)
+        except FailoverSuccessError:
+            return  # the pool has it, and it works again
+        finally:
+            if conn is not None:
+                released(conn)
+
+    return close
+
+
+def _made_cursor(base: type[Any]) -> dict[str, Any]:
+    return cursor_calls(base, _acting, _quiet)
+
+
+def _quiet(base: Any, *, of_cursor: bool = False) -> Any:
+    @functools.wraps(base)
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        link = getattr(self._connection if of_cursor else self, "_aa_link", NO_LINK)
+        if link.busy_since:
+            return await base(self, *args, **kwargs)
+        link.busy_since = monotonic()
+        try:
+            return await base(self, *args, **kwargs)
+        finally:
+            link.busy_since = 0.0
+
+    return method
+
+
+def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
+    starts, states, changes = name in STARTS, name in STATEMENTS, name in SESSION_CHANGES
+
+    @functools.wraps(base)
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        conn = self._connection if of_cursor else self
+        link = getattr(conn, "_aa_link", NO_LINK)
+        if link.busy_since:
+            return await base(self, *args, **kwargs)
+        unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
+        if unread or (starts and link.cell.view is not link.seen):
+            return await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
+        link.busy_since = monotonic()
+        try:
+            result = await base(self, *args, **kwargs)
+        except BaseException as error:
+            await link.failed(conn, error, name, args)
+            raise
+        finally:
+            link.busy_since = 0.0
+        if changes:
+            noted(conn, name, args, kwargs)
+        return result
+
+    return method
+
+
+def _coming_and_going(base: Any) -> tuple[Any, ...]:
+    base_close, base_connect, base_reconnect = base.close, base.connect, base.reconnect
+    base_ping, base_asked = _acting("ping", base.ping), _quiet(base.is_connected)
+
+    async def is_connected(self: Any) -> bool:
+        if await base_asked(self):
+            return True
+        shut(self)
+        return False
+
+    async def connect(self: Any) -> None:
+        link = self._aa_link
+        if link.busy_since:
+            await base_connect(self)
+            self._aa_handle = handle_of(self)
+        else:
+            await link.reconnected(self, "connect", partial(base_connect, self))
+
+    async def ping(self: Any, reconnect: bool = False, attempts: int = 1, delay: int = 0) -> None:
+        if not reconnect or self._aa_link.busy_since:
+            await base_ping(self, reconnect, attempts, delay)
+            return
+        try:
+            await base_ping(self)
+        except FailoverSuccessError:
+            return  # it is connected again, as asked
+        except Error:
+            await self.reconnect(attempts, delay)
+
+    async def reconnect(self: Any, attempts: int = 1, delay: int = 0) -> None:
+        attempt = partial(base_reconnect, self, attempts, delay)
+        if self._aa_link.busy_since:
+            await attempt()
+        else:
+            await self._aa_link.reconnected(self, "reconnect", attempt)
+
+    async def close(self: Any) -> None:
+        link = self._aa_link
+        if link.busy_since:
+            await base_close(self)
+            return
+        link.busy_since = monotonic()
+        try:
+            await base_close(self)
+        finally:
+            link.busy_since = 0.0
+            link.drop()
+
+    return is_connected, connect, ping, reconnect, close

@@ -1,0 +1,59 @@
+"""The failover errors as MySQL Connector's own classes too, so that handlers, ORMs and pools classify them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mysql.connector import OperationalError
+
+from aurora_actors import errors
+
+__all__ = ["FailoverError", "FailoverFailedError", "FailoverSuccessError", "TransactionResolutionUnknownError", "both"]
+
+LOST = 2013
+"""CR_SERVER_LOST, by which applications and pools tell a connection that is of no more use."""
+
+
+class FailoverError(errors.FailoverError, OperationalError):
+    """A connection was lost. See ``aurora_actors.errors``."""
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
+        # The driver's class sets these in a way of its own, which no copy of the error would survive.
+        self.args = (message,)
+        self.sqlstate = type(self).sqlstate
+
+
+class FailoverSuccessError(errors.FailoverSuccessError, FailoverError):
+    """It works again; no transaction was open. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.FailoverSuccessError.sqlstate
+
+
+class TransactionResolutionUnknownError(errors.TransactionResolutionUnknownError, FailoverError):
+    """It works again; a transaction was open. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.TransactionResolutionUnknownError.sqlstate
+
+
+class FailoverFailedError(errors.FailoverFailedError, FailoverError):
+    """No host could be had in time. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.FailoverFailedError.sqlstate
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
+        self.errno = LOST
+
+
+_MADE: tuple[type[errors.FailoverError], ...] = (
+    FailoverSuccessError,
+    TransactionResolutionUnknownError,
+    FailoverFailedError,
+    FailoverError,
+)
+
+
+def both(kind: type[Any]) -> type[Any]:
+    """The class that is *kind* and the driver's at the same time."""
+    return next((made for made in _MADE if issubclass(made, kind) and made.__name__ == kind.__name__), kind)

@@ -1,0 +1,360 @@
+"""The classes that the application holds on MySQL Connector: its own, watched at their outermost methods.
+
+The connection (pure or C) and its cursors keep their class names; what lies under the connection is exchanged on a switch.
+Here is what threads need, and what both colours share; ``mysql_aio`` has what asyncio needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import mysql.connector
+from mysql.connector.errors import Error
+
+from aurora_actors.drivers.mysql_link import NO_LINK
+from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
+from aurora_actors.drivers.mysql_session import handle_of, shut
+from aurora_actors.errors import FailoverSuccessError
+from aurora_actors.flow.running import run_blocking
+
+__all__ = ["adopt", "guard_of", "guarded_pool", "is_async"]
+
+log = logging.getLogger("aurora_actors.drivers")
+
+# What may use the network, of connections and of cursors. A test reads the driver's source for what is missing here.
+_CONNECTION_CALLS = (
+    *("cmd_query", "cmd_init_db", "cmd_change_user", "cmd_reset_connection", "cmd_refresh", "cmd_statistics", "cmd_ping"),
+    *("cmd_process_kill", "cmd_debug", "cmd_stmt_prepare", "cmd_stmt_execute", "cmd_stmt_reset", "cmd_stmt_close"),
+    *("cmd_stmt_fetch", "cmd_stmt_send_long_data", "commit", "rollback", "start_transaction", "reset_session"),
+    # Not free_result of C: the driver calls it after the last row, and before each statement, which is watched itself.
+    *("set_charset_collation", "set_character_set_name", "info_query", "get_rows", "next_result"),
+    *("consume_results", "get_autocommit", "set_autocommit", "get_database", "set_database", "get_time_zone"),
+    *("set_time_zone", "get_sql_mode", "set_sql_mode"),
+)
+PROPERTIES = ("autocommit", "database", "time_zone", "sql_mode")
+CURSOR_CALLS = ("execute", "executemany", "executemulti", "callproc", "nextset")
+# Errors on these go no further: what the application calls next finds out.
+CURSOR_QUIET = ("close", "_fetch_warnings")
+QUIET = ("cmd_quit", "cmd_shutdown")
+
+# Private names of the driver that an exchange rests on. Where a release lacks one, connections are the driver's alone.
+_NEEDED_MADE = (
+    *("_unread_result", "_have_next_result", "_autocommit", "_time_zone", "_sql_mode", "_host", "_port", "_unix_socket"),
+)
+
+_classes: dict[type[Any], type[Any]] = {}
+_cursor_classes: dict[type[Any], type[Any]] = {}
+
+
+# What a guarded connection has besides, before anybody attached anything to it.
+TRAITS: dict[str, Any] = {
+    "_aa_link": NO_LINK, "_aa_handle": None, "_aa_at": None, "_aa_limit": None, "_aa_status": 0,
+    "_aa_database": None, "_aa_read_only": None, "_aa_login": None,
+}  # fmt: skip
+
+
+def guard_of(base: type[Any]) -> type[Any]:
+    """The class derived from *base*, made once; it has the driver's name and this one base."""
+    made = _classes.get(base)
+    if made is None:
+        if hasattr(base, "_aa_link") or not _fits(base):
+            made = base
+        elif is_async(base):
+            from aurora_actors.drivers.mysql_aio import made_async
+
+            made = made_async(base)
+        else:
+            made = _made(base)
+        _classes[base] = made
+    return made
+
+
+def is_async(base: type[Any]) -> bool:
+    """Whether *base* is a class of connections for asyncio."""
+    return any(cls.__module__.startswith("mysql.connector.aio") for cls in base.__mro__)
+
+
+def adopt(conn: Any) -> None:
+    """Turn a connection that the driver has opened into one that can be attached to. In the thread that opened it."""
+    made = guard_of(type(conn))
+    if made is type(conn) or not hasattr(made, "_aa_link"):
+        return
+    conn.__class__ = made
+    conn._aa_status = 2 * bool(conn._autocommit) + bool(getattr(conn, "_in_transaction", False))
+    conn._aa_handle = handle_of(conn)
+
+
+def cursor_class(base: type[Any], make: Callable[[type[Any]], dict[str, Any]]) -> type[Any]:
+    """The class of guarded cursors derived from *base*, a class of the driver's or the application's; made once."""
+    made = _cursor_classes.get(base)
+    if made is None:
+        made = base if hasattr(base, "_aa_guarded") else named(base, {"__slots__": (), "_aa_guarded": True, **make(base)})
+        _cursor_classes[base] = _cursor_classes[made] = made
+    return made
+
+
+def guarded_pool(base: type[Any]) -> type[Any]:
+    """The class of pooled connections derived from *base*: what was attached ends when one goes back to its pool."""
+    if is_async(base):
+        from aurora_actors.drivers.mysql_aio import close_pooled
+    else:
+        close_pooled = _close_pooled
+    return cursor_class(base, lambda cls: {"close": functools.wraps(cls.close)(close_pooled(cls.close))})
+
+
+def released(conn: Any) -> None:
+    """A connection has gone back to its pool."""
+    conn._aa_link.drop()
+    conn._aa_link = NO_LINK
+
+
+def _close_pooled(base_close: Any) -> Any:
+    def close(self: Any) -> None:
+        conn = self._cnx
+        try:
+            base_close(self)
+        except FailoverSuccessError:
+            return  # the pool has it, and it works again
+        finally:
+            if conn is not None:
+                released(conn)
+
+    return close
+
+
+def named(base: type[Any], members: dict[str, Any]) -> type[Any]:
+    """A class derived from *base* that goes by its name."""
+    made = type(base.__name__, (base,), {"__doc__": base.__doc__, "__module__": base.__module__, **members})
+    made.__qualname__ = base.__qualname__
+    return made
+
+
+def connection_calls(base: type[Any]) -> Iterable[tuple[str, Any]]:
+    """The methods of *base* to guard, by name."""
+    for name in _CONNECTION_CALLS:
+        method = getattr(base, name, None)
+        if method is not None:
+            yield name, method
+
+
+def cursor_calls(base: type[Any], acting: Callable[..., Any], quiet: Callable[..., Any]) -> dict[str, Any]:
+    """The methods of a class of cursors, guarded."""
+    found = {name: getattr(base, name) for name in (*CURSOR_CALLS, *CURSOR_QUIET) if hasattr(base, name)}
+    return {
+        name: quiet(method, of_cursor=True) if name in CURSOR_QUIET else acting(name, method, of_cursor=True)
+        for name, method in found.items()
+    }
+
+
+def noted(conn: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A call that changes what the session is has succeeded."""
+    if name in ("cmd_init_db", "set_database"):
+        conn._aa_database = str(args[0] if args else next(iter(kwargs.values())))
+    elif name == "cmd_change_user":
+        conn._aa_login = (args, kwargs)
+    if name in ("cmd_change_user", "cmd_reset_connection", "reset_session"):
+        conn._aa_link.clean = True
+        conn._aa_read_only = None
+
+
+SESSION_CHANGES = frozenset({"cmd_init_db", "set_database", "cmd_change_user", "cmd_reset_connection", "reset_session"})
+
+
+def _fits(base: type[Any]) -> bool:
+    found = {name for cls in base.__mro__ if "__init__" in vars(cls) for name in _names(cls)}
+    missing = [name for name in _NEEDED_MADE if name not in found]
+    missing += [] if {"_socket", "_cmysql"} & found else ["_socket"]
+    if missing:
+        version = mysql.connector.__version__
+        log.warning("MySQL Connector %s lacks %s: lost connections are not recovered", version, ", ".join(missing))
+    return not missing
+
+
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    code = getattr(vars(cls)["__init__"], "__code__", None)
+    return code.co_names if code is not None else ()
+
+
+def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
+    """*base*, from which recovery starts where the application itself calls it."""
+    starts, states = name in STARTS, name in STATEMENTS
+    changes = name in SESSION_CHANGES
+
+    @functools.wraps(base)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        conn = self._connection if of_cursor else self
+        try:
+            link = conn._aa_link
+        except (AttributeError, ReferenceError):
+            return base(self, *args, **kwargs)  # a cursor that is closed, or whose connection is gone
+        if link.busy_since:
+            return base(self, *args, **kwargs)
+        unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
+        if unread or (starts and link.cell.view is not link.seen):
+            return run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
+        link.busy_since = monotonic()
+        try:
+            result = base(self, *args, **kwargs)
+        except BaseException as error:
+            run_blocking(link.failed(conn, error, name, args))
+            raise
+        finally:
+            link.busy_since = 0.0
+        if changes:
+            noted(conn, name, args, kwargs)
+        return result
+
+    return method
+
+
+def _quiet(base: Any, *, of_cursor: bool = False) -> Any:
+    """*base*, whose errors the driver swallows, so that no recovery may start within it."""
+
+    @functools.wraps(base)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        link = getattr(self._connection if of_cursor else self, "_aa_link", NO_LINK)
+        if link.busy_since:
+            return base(self, *args, **kwargs)
+        link.busy_since = monotonic()
+        try:
+            return base(self, *args, **kwargs)
+        finally:
+            link.busy_since = 0.0
+
+    return method
+
+
+def _made_cursor(base: type[Any]) -> dict[str, Any]:
+    return cursor_calls(base, _acting, _quiet)
+
+
+def _made(base: Any) -> type[Any]:
+    calls = {name: _acting(name, method) for name, method in connection_calls(base)}
+    calls |= {name: _quiet(getattr(base, name)) for name in QUIET}
+    for name in PROPERTIES:
+        given = getattr(base, name)
+        calls[name] = property(_acting(name, given.fget), _acting(f"set_{name}", given.fset), doc=given.__doc__)
+    base_cursor = _acting("cursor", base.cursor)
+
+    def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
+        link = self._aa_link
+        made = base_cursor(self, *args, **kwargs)
+        if not link.busy_since:
+            made.__class__ = cursor_class(type(made), _made_cursor)
+            link.cursors.add(made)
+        return made
+
+    def set_read_only(self: Any, value: bool) -> None:
+        self.cmd_query(f"SET SESSION TRANSACTION READ {'ONLY' if value else 'WRITE'}")
+        self._aa_read_only = bool(value)
+
+    own = (cursor, *_coming_and_going(base), *(_of_pure(base) if hasattr(base, "_get_connection") else ()))
+    calls |= {each.__name__: functools.wraps(getattr(base, each.__name__))(each) for each in own}
+    calls |= {"disconnect": calls["close"], "stale": property(stale)}
+    calls["read_only"] = property(read_only, _acting("set_read_only", set_read_only))
+    return named(base, {**TRAITS, **calls})
+
+
+def _coming_and_going(base: Any) -> tuple[Any, ...]:
+    """The methods by which a connection gets another session, or none."""
+    base_open, base_close, base_connect, base_reconnect = base._open_connection, base.close, base.connect, base.reconnect
+    base_ping, base_asked = _acting("ping", base.ping), _quiet(base.is_connected)
+
+    def is_connected(self: Any) -> bool:
+        connected: bool = base_asked(self)
+        if not connected:
+            # The ping may have timed out, and its answer still come.
+            shut(self)
+        return connected
+
+    def _open_connection(self: Any) -> None:
+        base_open(self)
+        self._aa_handle = handle_of(self)
+        if self._aa_limit is not None:
+            # What the driver says to the server now has no limit of its own.
+            self._read_timeout, self._aa_limit = self._aa_limit, None
+
+    def ping(self: Any, reconnect: bool = False, attempts: int = 1, delay: int = 0) -> None:
+        if not reconnect or self._aa_link.busy_since:
+            base_ping(self, reconnect, attempts, delay)
+            return
+        try:
+            base_ping(self)
+        except FailoverSuccessError:
+            return  # it is connected again, as asked
+        except Error:
+            self.reconnect(attempts, delay)
+
+    def reconnect(self: Any, attempts: int = 1, delay: int = 0) -> None:
+        attempt = partial(base_reconnect, self, attempts, delay)
+        if self._aa_link.busy_since:
+            attempt()
+        else:
+            run_blocking(self._aa_link.reconnected(self, "reconnect", attempt))
+
+    def connect(self: Any, **kwargs: Any) -> None:
+        link = self._aa_link
+        if link.busy_since:
+            base_connect(self, **kwargs)
+        elif not kwargs:
+            run_blocking(link.reconnected(self, "connect", partial(base_connect, self)))
+        else:
+            # Who knows where this leads: from here on the connection is the driver's alone.
+            self.close()
+            self._aa_link = NO_LINK
+            base_connect(self, **kwargs)
+
+    def close(self: Any) -> None:
+        link = self._aa_link
+        if link.busy_since:
+            base_close(self)
+            return
+        link.busy_since = monotonic()
+        try:
+            base_close(self)
+        finally:
+            link.busy_since = 0.0
+            link.drop()
+
+    return is_connected, _open_connection, ping, reconnect, connect, close
+
+
+def stale(conn: Any) -> bool:
+    """Whether the connection will go elsewhere before its next statement. Asks nobody: a pool can check by it."""
+    proxy = conn._aa_link.proxy
+    return proxy is not None and proxy.stale
+
+
+def read_only(conn: Any) -> bool:
+    """Whether transactions of the session may not write; set, it is the server that refuses them."""
+    return bool(conn._aa_read_only)
+
+
+def _of_pure(base: Any) -> tuple[Any, ...]:
+    """What only the pure connection has: the server's status in its answers, and a socket that goes where it is told."""
+    base_get = base._get_connection
+
+    def _get_connection(self: Any) -> Any:
+        made = base_get(self)
+        if self._aa_at is not None:
+            # TLS goes by the connection's own name for the host, as it should.
+            made.server_host, made.server_port = self._aa_at
+        return made
+
+    return (handles_ok(base._handle_ok), _get_connection)
+
+
+def handles_ok(base_ok: Any) -> Any:
+    """The method for an answer without rows: only such a one can tell that autocommit is another now."""
+
+    def _handle_ok(self: Any, packet: bytes) -> Any:
+        answer = base_ok(self, packet)
+        self._aa_status = answer["status_flag"]
+        return answer
+
+    return _handle_ok

@@ -1,0 +1,230 @@
+"""The cold half of a guarded MySQL connection: what happens when something is wrong, or has been.
+
+Written once for threads and asyncio, as flows: the guards of both colours call it from the outermost method of the driver's
+that the application called. In between the driver swallows errors and replaces them.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from inspect import isawaitable
+from time import monotonic
+from typing import Any
+
+from aurora_actors.actors.names import names
+from aurora_actors.drivers.base import Failure
+from aurora_actors.drivers.mysql_reading import (
+    COMMITS,
+    NAMES,
+    SENDS_NOTHING,
+    STARTS,
+    failure_of,
+    harmless,
+    out_of_step,
+    text_of,
+)
+from aurora_actors.drivers.mysql_session import (
+    AUTOCOMMIT,
+    IN_TRANSACTION,
+    at_rest,
+    drop,
+    exchange,
+    going_to,
+    shut,
+    status_of,
+)
+from aurora_actors.errors import FailoverSuccessError
+from aurora_actors.flow.recovering import tries_again
+from aurora_actors.model.faults import Fault
+from aurora_actors.model.hosts import Host
+from aurora_actors.model.mysql_statements import commits, looks_back, used_database
+from aurora_actors.model.outcome import Operation
+from aurora_actors.proxies.proxy import Proxy
+from aurora_actors.proxies.tie import Tie
+
+__all__ = ["NO_LINK", "Link"]
+
+Arguments = tuple[Any, ...]
+
+
+class Seen:
+    """Stands for a cell whose view never changes."""
+
+    view: Any = object()
+
+
+class Link(Tie):
+    """What watches over one connection object, whatever session is under it.
+
+    ``busy_since``: since when a call of the application's waits for its host, so that what the driver calls in turn is no
+    call of its own; 0.0: there is none.
+    """
+
+    def __init__(self, proxy: Proxy | None = None) -> None:
+        super().__init__(proxy)
+        self.busy_since = 0.0
+        self.cell: Any = Seen
+        self.seen: Any = Seen.view
+        self.cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        if proxy is not None and proxy.control is not None and proxy.recoverable:
+            self.cell = proxy.control.cell
+            self.seen = None
+        if proxy is not None and proxy.executes:
+            self.seen = None
+
+    async def call(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
+        """The long way: there is news, a statement that has not been read before, or a plugin wants to see what is sent."""
+        text = text_of(name, args)
+        if self.cell.view is not self.seen and name in STARTS:
+            await self._catch_up(conn, name, text)
+        self._note(conn, text)
+        operation = Operation(NAMES.get(name, name), text)
+        return await self.executed(operation, partial(self._performed, conn, name, args, perform))
+
+    async def failed(self, conn: Any, error: BaseException, name: str, args: Arguments) -> None:
+        """Raise what the application gets in place of *error*, if the connection was lost and a plugin acts."""
+        self.busy_since = 0.0
+        # The driver's memory, to be read before anything else touches the connection.
+        status = status_of(conn)
+        if out_of_step(error):
+            # The answer may still come, and would be taken for the next statement's.
+            shut(conn)
+        if not isinstance(error, Exception):
+            return
+
+        def operation(fault: Fault) -> Operation:
+            return self._operation(status, name, text_of(name, args), refused=fault is Fault.READ_ONLY)
+
+        raised = await self.answer(error, failure_of(error), operation)
+        if raised is not error:
+            raise raised from error
+
+    async def reconnected(self, conn: Any, name: str, attempt: Callable[[], Any]) -> None:
+        """The application wants a new session: with the same host, or, where that cannot be had, with one that will do."""
+        proxy = self.proxy
+        if proxy is None or not self.acts:
+            await self._attempted(conn, attempt)
+            return
+        try:
+            await proxy.renew()
+        except tries_again(proxy) as error:
+            gone = Operation(name, sent=False)
+            raised = await self.answer(error, Failure(None, lost=True), lambda _: gone)
+            if not isinstance(raised, FailoverSuccessError):
+                raise raised from None if raised is error else error
+
+    def take(self, conn: Any, spare: Any) -> None:
+        """Go on with *spare*."""
+        for cursor in list(self.cursors):
+            _cure(cursor)
+        self.leave()
+        exchange(conn, spare)
+        if self.proxy is not None:
+            self.proxy.watch(conn)
+        drop(spare)
+        self.clean = True
+
+    def give_up(self, conn: Any) -> None:
+        self.lost_for_good = True
+        self.leave()
+        drop(conn)
+
+    def drop(self) -> None:
+        """The application has closed the connection."""
+        if self.proxy is not None:
+            self.proxy.closed()
+
+    async def _attempted(self, conn: Any, attempt: Callable[[], Any]) -> None:
+        """The driver's own way to reconnect, by the addresses that the connection's resolver knows."""
+        proxy = self.proxy
+        place = None
+        if proxy is not None and not conn._unix_socket and names.effective(proxy.access.resolve) is not None:
+            place = await proxy.io.place(proxy.access, Host(conn._host, conn._host, conn._port), None)
+        self.busy_since = monotonic()
+        try:
+            with going_to(conn, place.addresses[0] if place is not None else None):
+                result = attempt()
+                if isawaitable(result):
+                    await result
+        finally:
+            self.busy_since = 0.0
+        self.clean = True
+        if proxy is not None:
+            proxy.watch(conn)
+
+    def _note(self, conn: Any, text: str) -> None:
+        """A statement that has not been read before: does it leave something in the session that a new one would lack?"""
+        if not text or harmless(text):
+            return
+        database = used_database(text)
+        if database is None:
+            self.clean = False
+        else:
+            conn._aa_database = database
+
+    async def _catch_up(self, conn: Any, name: str, text: str) -> None:
+        """The published view has changed: go elsewhere before the call, if need be and nothing is open here."""
+        proxy, view = self.proxy, self.cell.view
+        if proxy is None or not self.acts:
+            return
+        if proxy.stale:
+            if not at_rest(conn):
+                return
+            self.clean = self.clean and not looks_back(text)
+            if not await self.caught_up(Operation(NAMES.get(name, name), text, sent=False)):
+                return
+        # Once for each view: what it says has been acted on.
+        if not proxy.executes:
+            self.seen = view
+
+    async def _performed(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
+        self.busy_since = monotonic()
+        try:
+            result = perform()
+            return await result if isawaitable(result) else result
+        except BaseException as error:
+            await self.failed(conn, error, name, args)
+            raise
+        finally:
+            self.busy_since = 0.0
+
+    def _operation(self, status: int, name: str, text: str, *, refused: bool) -> Operation:
+        in_transaction = bool(status & IN_TRANSACTION)
+        return Operation(
+            NAMES.get(name, name),
+            text,
+            in_transaction=in_transaction,
+            autocommit=bool(status & AUTOCOMMIT),
+            commits=name in COMMITS or bool(text and commits(text, in_transaction=in_transaction)),
+            sent=in_transaction or name not in SENDS_NOTHING,
+            refused=refused,
+        )
+
+
+NO_LINK = Link()
+"""Of connections that are still being made, and of those that only carry a session: every call is the driver's own."""
+NO_LINK.busy_since = 1.0
+
+
+def _cure(cursor: Any) -> None:
+    """The session under an open cursor is about to change: what it read is kept, what it would still read is gone.
+
+    Untreated, a prepared statement's number would name another one of the new session's, and unread rows would look like
+    the end of the result.
+    """
+    found = cursor.__dict__
+    cursor._stmt_partitions = None
+    if "_stmt" in found:
+        # The C library has all rows of a prepared statement in memory. The driver prepares again for another object.
+        if cursor._executed is not None:
+            cursor._executed = cursor._executed[:-1] + cursor._executed[-1:]
+        return
+    if "_prepared" in found:
+        cursor._prepared = None
+    elif found.get("_rows") is not None:
+        return
+    cursor._executed = None
+    cursor._description = None
+    cursor._nextrow = (None, None)

@@ -1,0 +1,84 @@
+"""What the text of a statement tells on MySQL and MariaDB: does it commit, does it leave something in its session?
+
+When in doubt it does both: a wrong "unknown" costs the application one look-up, a wrong "rolled back" a duplicate. What
+functions and procedures do inside a query stays invisible, but for the names below.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aurora_actors.model.session import LONGEST_TEXT
+
+__all__ = ["commits", "leaves_nothing", "looks_back", "used_database"]
+
+# `/*! … */` is no comment: the server runs it.
+_BLANK = r"(?:\s|--[^\n]*\n|\#[^\n]*\n|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)*+"
+_IDENTIFIER = r"`(?:[^`]|``)+`|[\w$]+"
+
+
+def _begins(words: str) -> re.Pattern[str]:
+    return re.compile(rf"{_BLANK}\(*{_BLANK}(?:{words})\b", re.IGNORECASE)
+
+
+# https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html
+_COMMITS_NOTHING = _begins(
+    r"select|insert|update|delete|replace|with|values|table|do|show|explain|describe|desc|help|use|handler|savepoint"
+    r"|rollback(?!\s+and\s+chain)|release\s+savepoint|set\s+(?:session\s+|local\s+)?transaction|set\s+names|kill"
+    r"|(?:create|drop)\s+temporary\s+table"
+)
+_BEGINS = _begins(r"begin|start\s+transaction")
+# Commands that touch rows, transactions or the catalogue, and nothing that belongs to the session alone.
+_HARMLESS = _begins(
+    r"select|insert|update|delete|replace|with|values|table|do|show|explain|describe|desc|help|commit|rollback|savepoint"
+    r"|begin(?!\s+not\b)|start\s+transaction|release\s+savepoint|truncate|analyze|optimize|check|checksum|repair|alter"
+    r"|(?:create|drop)(?!\s+(?:or\s+replace\s+)?temporary\b)|rename|grant|revoke|kill|load\s+data|comment"
+)
+_USES = re.compile(rf"{_BLANK}use\s+({_IDENTIFIER}){_BLANK};?{_BLANK}", re.IGNORECASE)
+# User variables, locks by name, what the statement before left behind, and results that go on in another place.
+_TELLTALE = re.compile(
+    r"(?<![\w@`'\"])@(?!@)|:=|get_lock|release_(?:all_)?locks?|last_insert_id|found_rows|row_count|sql_calc_found_rows"
+    r"|lastval|nextval|setval|\band\s+chain\b|\block\s+tables?\b|/\*M?!",
+    re.IGNORECASE,
+)
+_LOOKS_BACK = re.compile(
+    r"last_insert_id|found_rows|row_count|lastval|\bshow\s+(?:warnings|errors|count)|get\s+diagnostics", re.IGNORECASE
+)
+
+
+def looks_back(text: str) -> bool:
+    """Whether *text* asks what the statement before it did, which only the same session can tell."""
+    return _LOOKS_BACK.search(text) is not None
+
+
+def leaves_nothing(text: str) -> bool:
+    """Whether a session is after *text* as it was before, and the answer to it the same on any other."""
+    if len(text) > LONGEST_TEXT or _TELLTALE.search(text):
+        return False
+    return all(_HARMLESS.match(part) for part in _parts(text))
+
+
+def commits(text: str, *, in_transaction: bool) -> bool:
+    """Whether *text* may have committed: by itself, or implicitly as most of what changes the catalogue does."""
+    if len(text) > LONGEST_TEXT:
+        text = text[:LONGEST_TEXT]
+        if ";" in text:
+            return True
+    if re.search(r"/\*M?!", text):
+        return True
+    harmless = (_COMMITS_NOTHING,) if in_transaction else (_COMMITS_NOTHING, _BEGINS)
+    return not all(any(pattern.match(part) for pattern in harmless) for part in _parts(text))
+
+
+def used_database(text: str) -> str | None:
+    """The database that *text* makes the current one, where it does nothing else."""
+    match = _USES.fullmatch(text)
+    if match is None:
+        return None
+    name = match[1]
+    return name[1:-1].replace("``", "`") if name.startswith("`") else name
+
+
+def _parts(text: str) -> list[str]:
+    # A `;` within a literal cuts it in two; what follows then looks like no command, which is the safe side.
+    return [part for part in text.split(";") if re.fullmatch(_BLANK, part + "\n") is None]

@@ -1,0 +1,86 @@
+"""What ties a driver's connection to its proxy, whatever the driver and colour: how it catches up, how it recovers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from aurora_actors.drivers.base import Failure
+from aurora_actors.errors import FailoverSuccessError
+from aurora_actors.flow.running import Flow
+from aurora_actors.model.faults import Fault
+from aurora_actors.model.outcome import Operation
+from aurora_actors.plugin import Execute, Recover
+from aurora_actors.proxies.proxy import Proxy
+
+__all__ = ["Tie"]
+
+
+class Tie:
+    """Of one guarded connection. ``outcome`` is the last error of ours that the application got."""
+
+    def __init__(self, proxy: Proxy | None) -> None:
+        self.proxy = proxy
+        self.outcome: Exception | None = None
+        self.clean = True
+        self.lost_for_good = False
+
+    def __del__(self) -> None:
+        # The connection was dropped without close(): its cluster need not be kept for it.
+        if self.proxy is not None:
+            self.proxy.closed()
+
+    @property
+    def acts(self) -> bool:
+        """Whether a plugin may bring the connection back, or elsewhere."""
+        proxy = self.proxy
+        return proxy is not None and proxy.recoverable and not self.lost_for_good and os.getpid() == proxy.pid
+
+    async def caught_up(self, operation: Operation) -> bool:
+        """The connection is at rest, and stale: bring it elsewhere before *operation* is sent. False: it stayed.
+
+        Raises what the application has to know before anything is sent.
+        """
+        proxy, clean = self.proxy, self.clean
+        assert proxy is not None
+        raised = await proxy.catch_up(operation)
+        if raised is not None and not (clean and isinstance(raised, FailoverSuccessError)):
+            self.outcome = raised
+            raise raised
+        return not proxy.stale
+
+    async def answer(
+        self, error: Exception, failure: Failure, operation: Callable[[Fault], Operation | None]
+    ) -> Exception:
+        """What the application gets for *error*: the same object unless the connection was lost and a plugin acts.
+
+        *operation* tells what was under way; None: the fault is none of ours after all.
+        """
+        proxy = self.proxy
+        if proxy is None or not self.acts:
+            return error
+        fault = proxy.fault(failure)
+        known = None if fault in (Fault.NONE, Fault.LOGIN) else operation(fault)
+        if known is None:
+            return error
+        raised = await proxy.recover(Recover(error, fault, known, proxy.io.now()))
+        if raised is not error:
+            self.outcome = raised
+        return raised
+
+    async def executed(self, operation: Operation, perform: Callable[[], Flow[Any]]) -> Any:
+        """*perform* within the plugins' ``execute`` hooks, where there are any."""
+        proxy = self.proxy
+        if proxy is None or not proxy.executes:
+            return await perform()
+
+        async def innermost(_: Execute) -> Any:
+            return await perform()
+
+        return await proxy.execution(innermost)(Execute(operation, proxy.host))
+
+    def leave(self) -> None:
+        """The session is about to be closed: nobody may touch its socket from here on."""
+        if self.proxy is not None:
+            self.proxy.unwatch()

@@ -1,0 +1,73 @@
+"""What a guarded MySQL connection adds to a statement: counted, not timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import mysql.connector
+import pytest
+
+import aurora_actors
+from aurora_actors.lab import MysqlLab
+from tests.drivers.test_psycopg_cost import python_calls
+from tests.failover.applications import forget_clusters
+
+ROWS = " UNION ALL ".join(f"SELECT {n}" for n in range(20))
+PURE = [pytest.param(True, id="pure")]
+if mysql.connector.HAVE_CEXT:
+    PURE.append(pytest.param(False, id="c"))
+
+
+@pytest.fixture(params=PURE)
+def pair(request: pytest.FixtureRequest, aurora_mysql_lab: MysqlLab) -> Iterator[Any]:
+    address, port = aurora_mysql_lab.address(aurora_mysql_lab.writer)
+    given = {"use_pure": request.param, "autocommit": True}
+    raw = mysql.connector.connect(**aurora_mysql_lab.parameters("writer", host=address, port=port), **given)
+    ours = aurora_actors.connect(mysql.connector.connect, aurora_mysql_lab.conninfo(), **given)
+    yield raw, ours
+    raw.close()
+    ours.close()
+    forget_clusters()
+
+
+def added(pair: Any, call: Any, **kind: Any) -> int:
+    """How many calls of Python functions ours makes more."""
+    counts: list[int] = []
+    for conn in pair:
+        cursor = conn.cursor(**kind)
+        for statement in (ROWS, ROWS):
+            # The first time a text is read.
+            cursor.execute(statement)
+            cursor.fetchall()
+        counts.append(call(cursor))
+    return counts[1] - counts[0]
+
+
+def test_a_statement_costs_a_few_calls(pair: Any) -> None:
+    assert 0 < added(pair, lambda cursor: python_calls(partial(cursor.execute, ROWS))) <= 6
+
+
+def fetched(cursor: Any, count: int) -> int:
+    cursor.execute(ROWS)
+    calls = python_calls(lambda: [cursor.fetchone() for _ in range(count)])
+    cursor.fetchall()
+    return calls
+
+
+def test_rows_in_memory_cost_nothing(pair: Any) -> None:
+    assert added(pair, partial(fetched, count=10), buffered=True) == 0
+
+
+def test_rows_read_one_by_one_from_the_network_cost_a_call_each(pair: Any) -> None:
+    few, more = (added(pair, partial(fetched, count=count)) for count in (2, 12))
+    assert more - few <= 10
+
+
+def test_rows_read_at_once_cost_one_call(pair: Any) -> None:
+    def all_of(cursor: Any) -> int:
+        cursor.execute(ROWS)
+        return python_calls(cursor.fetchall)
+
+    assert added(pair, all_of) <= 3
