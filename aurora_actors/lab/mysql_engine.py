@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -21,6 +22,8 @@ FOLLOW_SECONDS = 20.0
 """A reader connects within some ten milliseconds; one that has much to receive needs longer."""
 APPLY_SECONDS = 60.0
 COPY_SECONDS = 300.0
+STALL_SECONDS = 15.0
+"""A copy that makes no progress for so long is begun again: a replica's applier was seen to stand still."""
 """A host that starts from the template applies all that the cluster ever wrote."""
 RETRIES = 1_000_000
 """One a second, as long as any lab lives."""
@@ -87,11 +90,18 @@ class MysqlEngine:
         server.wait_answering()
         _follow(server, _mysql(writer))
         goal = _written(_mysql(writer))
+        reached, at = -1, time.monotonic()
 
         def applied() -> bool:
+            nonlocal reached, at
             if cluster.writer is not writer or not writer.is_live:
                 raise LabError(f"{host.id} cannot be copied from {writer.id} any more")
             _check_receiving(host)
+            now, done = time.monotonic(), _applied(server)
+            if done != reached:
+                reached, at = done, now
+            elif now - at > STALL_SECONDS:
+                raise LabError(f"{host.id} has applied {done} of {goal} transactions, and none for {STALL_SECONDS:g} s")
             return _has_applied(host, goal)
 
         until(applied, f"{host.id} has what {writer.id} wrote", seconds=COPY_SECONDS, stopping=cluster.stopping)
