@@ -45,7 +45,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "one misspelt plugin of several": ({"plugins": "failover, initial_conection"}, "initial_connection"),
     "an unknown plugin": ({"plugins": "zzz"}, "installed are: .*failover"),
     "a misspelt dialect": ({"wrapper_dialect": "aurora-pgg"}, "did you mean aurora-pg"),
-    "a dialect that this version lacks": ({"wrapper_dialect": "aurora-mysql"}, "not in this version"),
+    "a dialect that this version lacks": ({"wrapper_dialect": "global-aurora-mysql"}, "not in this version"),
     "a misspelt mode": ({"failover_mode": "strict-writter"}, "did you mean strict_writer"),
     "a misspelt strategy": ({"failover_reader_host_selector_strategy": "round-robbin"}, "round_robin"),
     "a misspelt strategy of the first connect": (
@@ -109,7 +109,6 @@ def test_the_same_in_a_conninfo(name: str) -> None:
     [
         (42, "the driver's connect or a URL, not int"),
         ("no url", "a URL is needed"),
-        ("mysql://h/d", "mysql"),
         ("oracle://h/d", "oracle"),
         (dict.fromkeys, "no connect of a driver that is known"),
     ],
