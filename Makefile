@@ -32,6 +32,8 @@ types: mypy pyright
 
 lint: $(STAMP)
 	@echo "== ruff"; $(BIN)/ruff check --quiet --output-format concise $(CODE)
+	@echo "== pylint (duplicate code)"; $(BIN)/pylint --disable=all --enable=R0801 --min-similarity-lines=6 \
+	    --ignore-signatures=y --ignore-imports=y --score=n aurora_actors plugins
 
 mypy: $(STAMP)
 	@echo "== mypy"; $(BIN)/mypy --no-error-summary

@@ -125,11 +125,12 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
         except BaseException as error:
             await link.failed(conn, error, name, args)
             raise
+        else:
+            if changes:
+                noted(conn, name, args, kwargs)
+            return result
         finally:
             link.busy_since = 0.0
-        if changes:
-            noted(conn, name, args, kwargs)
-        return result
 
     return method
 

@@ -7,9 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
 from typing import Any
 
-from psycopg import pq
-
-from aurora_actors.drivers.psycopg_guard import NO_LINK, Seen, let_through, stale
+from aurora_actors.drivers.psycopg_guard import NO_LINK
 from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
 
@@ -19,7 +17,7 @@ __all__ = ["made_async"]
 def made_async(base: Any) -> type[Any]:
     """The guarded class derived from *base*, a class of connections for asyncio."""
     base_wait = base.wait
-    base_check, base_close, base_exit = base._check_connection_ok, base.close, base.__aexit__
+    base_close, base_exit = base.close, base.__aexit__
     base_transaction, base_pipeline, base_nolock = base.transaction, base.pipeline, base._pipeline_nolock
 
     async def through(conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -27,14 +25,7 @@ def made_async(base: Any) -> type[Any]:
 
     class Guarded(base):  # type: ignore[misc]
         __doc__ = base.__doc__
-        _aa_link = NO_LINK
-        _aa_cell: Any = Seen
-        _aa_seen: Any = Seen.view
-        _aa_moved = False
-        _aa_busy_since = 0.0
-        _aa_status = pq.TransactionStatus.IDLE
         _aa_through = staticmethod(through)
-        stale = property(stale)
 
         async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
             if self._aa_cell.view is not self._aa_seen:
@@ -61,8 +52,10 @@ def made_async(base: Any) -> type[Any]:
             finally:
                 self._aa_busy_since = 0.0
 
-        def _check_connection_ok(self) -> None:
-            let_through(self, base_check)
+        async def __aexit__(self, *error: Any) -> None:
+            await base_exit(self, *error)
+            if not getattr(self, "_pool", None):
+                await self.close()
 
         async def close(self) -> None:
             returned = getattr(getattr(self, "_pool", None), "close_returns", False)
@@ -72,11 +65,6 @@ def made_async(base: Any) -> type[Any]:
             if not returned:
                 self._closed = True
                 self._aa_link.drop()
-
-        async def __aexit__(self, *error: Any) -> None:
-            await base_exit(self, *error)
-            if not getattr(self, "_pool", None):
-                await self.close()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
             return _block(self, lambda: base_transaction(self, *args, **kwargs))

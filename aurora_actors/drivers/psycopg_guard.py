@@ -62,17 +62,21 @@ def guard_of(base: type[Any]) -> type[Any]:
     """The class derived from *base*, made once; it has the driver's name and this one base."""
     made = _classes.get(base)
     if made is None:
-        if hasattr(base, "_aa_link") or not _fits(base):
-            made = base
-        elif issubclass(base, psycopg.AsyncConnection):
-            from aurora_actors.drivers.psycopg_aio import made_async
-
-            made = made_async(base)
-        else:
-            made = _made(base)
-        for name in ("__name__", "__qualname__", "__module__"):
-            setattr(made, name, getattr(base, name))
+        made = base if hasattr(base, "_aa_link") or not _fits(base) else _derived(base)
         _classes[base] = made
+    return made
+
+
+def _derived(base: type[Any]) -> type[Any]:
+    if issubclass(base, psycopg.AsyncConnection):
+        from aurora_actors.drivers.psycopg_aio import made_async
+
+        made = made_async(base)
+    else:
+        made = _made(base)
+    own = {name: getattr(base, name) for name in ("__name__", "__qualname__", "__module__")}
+    for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
+        setattr(made, name, value)
     return made
 
 
@@ -91,16 +95,32 @@ def stale(conn: Any) -> bool:
     return proxy is not None and proxy.stale
 
 
-def let_through(conn: Any, check: Callable[[Any], None]) -> None:
-    """*check* whether the connection can be used, where nothing can be awaited: one that is dead and can be brought back is
-    let through to ``wait``."""
-    if conn.pgconn.status == pq.ConnStatus.OK or not conn._aa_link.may_recover(conn):
-        check(conn)
+def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """psycopg's *check* whether a connection can be used, where nothing can be awaited: one that is dead and can be brought
+    back is let through to ``wait``."""
+
+    def let_through(conn: Any) -> None:
+        if conn.pgconn.status == pq.ConnStatus.OK or not conn._aa_link.may_recover(conn):
+            check(conn)
+
+    return let_through
+
+
+# Of a connection before anything is attached to it: attributes of the class, which cost a connection nothing.
+_SHARED: dict[str, Any] = {
+    "_aa_link": NO_LINK,
+    "_aa_cell": Seen,
+    "_aa_seen": Seen.view,
+    "_aa_moved": False,
+    "_aa_busy_since": 0.0,
+    "_aa_status": pq.TransactionStatus.IDLE,
+    "stale": property(stale),
+}
 
 
 def _made(base: Any) -> type[Any]:
     base_wait = base.wait
-    base_check, base_close, base_exit = base._check_connection_ok, base.close, base.__exit__
+    base_close, base_exit = base.close, base.__exit__
     base_transaction, base_pipeline, base_nolock = base.transaction, base.pipeline, base._pipeline_nolock
 
     async def through(conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -108,14 +128,7 @@ def _made(base: Any) -> type[Any]:
 
     class Guarded(base):  # type: ignore[misc]
         __doc__ = base.__doc__
-        _aa_link = NO_LINK
-        _aa_cell: Any = Seen
-        _aa_seen: Any = Seen.view
-        _aa_moved = False
-        _aa_busy_since = 0.0
-        _aa_status = pq.TransactionStatus.IDLE
         _aa_through = staticmethod(through)
-        stale = property(stale)
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
             if self._aa_cell.view is not self._aa_seen:
@@ -143,9 +156,6 @@ def _made(base: Any) -> type[Any]:
                 raise raised from error
             finally:
                 self._aa_busy_since = 0.0
-
-        def _check_connection_ok(self) -> None:
-            let_through(self, base_check)
 
         def close(self) -> None:
             returned = getattr(getattr(self, "_pool", None), "close_returns", False)

@@ -179,6 +179,13 @@ class Cluster:
         if seconds > 0 and self.stopping.wait(seconds):
             raise LabError("the lab was stopped during an operation")
 
+    def kill_before_promotion(self, journal: Journal, new: Host) -> None:
+        """The habit ``restart``: the host to be promoted goes down first, for as long as the options say."""
+        journal.note("restarting", new.id)
+        new.state = "restarting"
+        new.server.kill()
+        self.pause(self.options.restart_seconds)
+
     def publish(self, *, stale_for: float = 0.0) -> None:
         """Write what each host says of the cluster, and what names lead to from now on.
 

@@ -141,10 +141,7 @@ class MysqlEngine:
         server.synchronous = () if cluster.options.asynchronous else tuple(host.id for host in others)
         server.write_settings()
         if habit == "restart":
-            journal.note("restarting", new.id)
-            new.state = "restarting"
-            server.kill()
-            cluster.pause(cluster.options.restart_seconds)
+            cluster.kill_before_promotion(journal, new)
             server.start()
             server.wait_answering()
         else:

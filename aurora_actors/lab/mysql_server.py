@@ -23,6 +23,7 @@ from .mysql_session import Session, log_in
 from .mysql_settings import common_settings, option_file, semi_sync_source
 from .mysql_sql import OWNER, REPLICATOR, TOPOLOGY_FILE, literal, spoil_passwords
 from .names import Place
+from .processes import ServerProcess
 from .reaping import freeze_tree, kill_tree, thaw_tree
 from .values import LabError
 from .waiting import until
@@ -39,7 +40,7 @@ QUIET_SECONDS = 2
 
 
 @dataclass(slots=True)
-class MysqlServer:
+class MysqlServer(ServerProcess):
     """A data directory and the server that runs on it, behind its front where the flavour needs one.
 
     Replication uses another place than clients, so that what is done to the host's packets hits clients alone. Not
@@ -259,18 +260,6 @@ class MysqlServer:
         if not self.is_mariadb and not self.refuses_logins:
             with suppress(mysql.connector.Error):
                 log_in(self.socket_path, self.origin.login.user, self.origin.login.password).close()
-
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        try:
-            return (self.directory / "server.log").read_text(encoding="utf-8", errors="replace")[-800:]
-        except OSError:
-            return ""
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its processes exist, frozen or not."""
-        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL the server and its front at once; the kernel closes their sockets."""

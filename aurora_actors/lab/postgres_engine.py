@@ -65,10 +65,7 @@ class PostgresEngine:
         server.synchronous = () if cluster.options.asynchronous else tuple(host.id for host in others)
         server.write_settings()
         if habit == "restart":
-            journal.note("restarting", new.id)
-            new.state = "restarting"
-            server.kill()
-            cluster.pause(cluster.options.restart_seconds)
+            cluster.kill_before_promotion(journal, new)
             # It must not be seen as a reader that comes back: it takes no session before it writes.
             server.start("-c", "hot_standby=off")
             server.wait_started("standby", "ready")

@@ -22,6 +22,7 @@ from .aurora_sql import TOPOLOGY_FILE
 from .binaries import Binaries
 from .flavours import EXTENSIONS
 from .names import Place
+from .processes import ServerProcess
 from .reaping import forget_shared_memory, freeze_tree, kill_tree, thaw_tree
 from .template import OWNER, REPLICATOR
 from .values import Flavour, LabError
@@ -70,7 +71,7 @@ include 'lab.conf'
 
 
 @dataclass(slots=True)
-class PostgresServer:
+class PostgresServer(ServerProcess):
     """A data directory and the postmaster that runs on it. Not thread-safe except where said."""
 
     place: Place
@@ -258,18 +259,6 @@ class PostgresServer:
             return ""
         own = self.process is not None and lines[:1] == [str(self.process.pid)]
         return lines[STATUS_LINE].strip() if own and len(lines) > STATUS_LINE else ""
-
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        try:
-            return (self.directory / "server.log").read_text(encoding="utf-8", errors="replace")[-800:]
-        except OSError:
-            return ""
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the postmaster exists, frozen or not."""
-        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL every process of the server at once; its kernel closes its sockets."""
