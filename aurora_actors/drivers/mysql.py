@@ -16,7 +16,15 @@ from aurora_actors.drivers.lines import Line
 from aurora_actors.drivers.mysql_errors import both
 from aurora_actors.drivers.mysql_guard import guarded_pool, is_async
 from aurora_actors.drivers.mysql_link import NO_LINK, Link
-from aurora_actors.drivers.mysql_opening import asked, class_of, inner, is_connection_class, opened_at, opened_by_the_driver
+from aurora_actors.drivers.mysql_opening import (
+    asked,
+    class_of,
+    in_time,
+    inner,
+    is_connection_class,
+    opened_at,
+    opened_by_the_driver,
+)
 from aurora_actors.drivers.mysql_options import DEFAULT_HOST, DEFAULT_PORT, KEEPING_ALIVE, KEYS, POOL, merged, plain
 from aurora_actors.drivers.mysql_probe import logged_in
 from aurora_actors.drivers.mysql_reading import failure_of
@@ -150,9 +158,7 @@ class MysqlDriver:
         old = inner(old)
         if old._aa_login is not None:
             args, kwargs = old._aa_login
-            changed = new.cmd_change_user(*args, **kwargs)
-            if isawaitable(changed):
-                await changed
+            await in_time(new, lambda: new.cmd_change_user(*args, **kwargs), sockets)
         for statement in session_options(old, new):
             await asked(new, statement, sockets)
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import isawaitable, iscoroutinefunction
 from threading import Timer
@@ -25,7 +25,7 @@ from aurora_actors.drivers.mysql_options import KEEPING_ALIVE, plain
 from aurora_actors.drivers.mysql_reading import failure_of
 from aurora_actors.drivers.mysql_session import drop, line_of
 
-__all__ = ["asked", "class_of", "inner", "is_connection_class", "opened_at", "opened_by_the_driver"]
+__all__ = ["asked", "class_of", "in_time", "inner", "is_connection_class", "opened_at", "opened_by_the_driver"]
 
 log = logging.getLogger("aurora_actors.drivers")
 
@@ -92,27 +92,29 @@ async def opened_at(kind: type[Any], parameters: dict[str, Any], place: Place, l
 
 async def asked(conn: Any, sql: str, waits: Waits) -> Rows:
     """The rows of one statement, as text. Raises the driver's error, or ``DeadlineExceeded``."""
+    answer = await in_time(conn, lambda: conn.cmd_query(sql, raw=True, buffered=True), waits)
+    rows = (await in_time(conn, lambda: conn.get_rows(raw=True), waits))[0] if "columns" in answer else ()
+    return [[None if value is None else bytes(value).decode() for value in row] for row in rows]
+
+
+async def in_time(conn: Any, call: Callable[[], Any], waits: Waits) -> Any:
+    """What *call* gives, a call of the driver's on *conn*. Raises the driver's error, or ``DeadlineExceeded``."""
     left = max(0.001, waits.until - monotonic())
     if is_async(type(conn)):
         from aurora_actors.drivers.mysql_aio import within
 
         async with within(left):
-            answer = await conn.cmd_query(sql)
-            rows = (await conn.get_rows(raw=True))[0] if "columns" in answer else ()
-    elif hasattr(conn, "_cmysql"):
+            return await call()
+    if hasattr(conn, "_cmysql"):
         with _alarm(conn, left):
-            answer = conn.cmd_query(sql, raw=True, buffered=True)
-            rows = conn.get_rows(raw=True)[0] if "columns" in answer else ()
-    else:
-        own, conn._read_timeout = conn._read_timeout, left
-        try:
-            answer = conn.cmd_query(sql)
-            rows = conn.get_rows(raw=True)[0] if "columns" in answer else ()
-        except ReadTimeoutError as error:
-            raise DeadlineExceeded("the server did not answer in time") from error
-        finally:
-            conn._read_timeout = own
-    return [[None if value is None else bytes(value).decode() for value in row] for row in rows]
+            return call()
+    own, conn._read_timeout = conn._read_timeout, left
+    try:
+        return call()
+    except ReadTimeoutError as error:
+        raise DeadlineExceeded("the server did not answer in time") from error
+    finally:
+        conn._read_timeout = own
 
 
 async def _opened_once(
