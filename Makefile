@@ -12,7 +12,7 @@ CODE := aurora_actors plugins tests docs setup.py
 
 help:
 	@echo "make demo    take the writer of a real local cluster away from an application, four times"
-	@echo "             [COLOUR=async on asyncio, SABOTAGE=1 to see it fail, ARGS=...]"
+	@echo "             [COLOUR=async on asyncio, ENGINE=mysql, SABOTAGE=1 to see it fail, ARGS=...]"
 	@echo "make test    lint, types, documentation and every test                              [ARGS=... for pytest]"
 	@echo "make bench   cost, connecting, recovery beside raw psycopg and libpq                [ARGS='--quick', '--rows cost,many']"
 	@echo "make lint | types | docs | clean"

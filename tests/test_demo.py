@@ -71,6 +71,12 @@ def test_nothing_is_lost_and_the_report_tells_of_it(tmp_path: Path, colour: str,
     assert "point error" in classes
 
 
+def test_nothing_is_lost_on_the_other_engine(tmp_path: Path, aurora_mysql_lab: object) -> None:
+    done = run(tmp_path, "--faults", "kill", COLOUR="async", ENGINE="mysql")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lost 0, duplicated 0" in done.stdout
+
+
 def test_sabotage_is_noticed(tmp_path: Path) -> None:
     done = run(tmp_path, "--faults", "kill", SABOTAGE="1")
     assert done.returncode == 1, done.stdout + done.stderr

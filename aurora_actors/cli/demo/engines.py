@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aurora_actors import aio, connecting
 
 if TYPE_CHECKING:
-    from aurora_actors.lab import PostgresLab
+    from aurora_actors.lab import MysqlLab, PostgresLab
 
-    Lab: TypeAlias = PostgresLab
+    Lab: TypeAlias = PostgresLab | MysqlLab
 
 __all__ = ["ENGINES", "Engine"]
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One engine: its lab, its drivers' connects for threads and for asyncio, its statements.
+    """One engine: its lab, its drivers' connects for threads and for asyncio with what they need, its statements.
 
     ``session`` names the server's session that a connection has now: another name, another session.
     """
@@ -37,14 +37,16 @@ class Engine:
     find: str = "SELECT id FROM demo WHERE id = %s"
     delete: str = "DELETE FROM demo WHERE id = %s"
     everything: str = "SELECT id FROM demo"
+    for_threads: tuple[tuple[str, Any], ...] = ()
+    for_asyncio: tuple[tuple[str, Any], ...] = ()
 
     def connect(self, lab: Lab) -> Any:
         """A connection for threads to the writer of *lab*."""
-        return connecting.connect(self.connects()[0], lab.conninfo("writer"), autocommit=True)
+        return connecting.connect(self.connects()[0], lab.conninfo("writer"), autocommit=True, **dict(self.for_threads))
 
     async def connect_async(self, lab: Lab) -> Any:
         """A connection for asyncio to the writer of *lab*."""
-        return await aio.connect(self.connects()[1], lab.conninfo("writer"), autocommit=True)
+        return await aio.connect(self.connects()[1], lab.conninfo("writer"), autocommit=True, **dict(self.for_asyncio))
 
 
 def _postgres_lab() -> PostgresLab:
@@ -63,7 +65,33 @@ def _backend(conn: Any) -> Hashable:
     return conn.info.host, conn.info.backend_pid
 
 
+def _mysql_lab() -> MysqlLab:
+    from aurora_actors.lab import MysqlLab
+
+    return MysqlLab()
+
+
+def _mysql_connector() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    import mysql.connector
+    from mysql.connector import aio as connector
+
+    return mysql.connector.connect, connector.connect
+
+
+def _connection_id(conn: Any) -> Hashable:
+    return conn.server_host, conn.connection_id
+
+
 ENGINES: Mapping[str, Engine] = MappingProxyType({
     "postgres": Engine("PostgreSQL", _postgres_lab, _psycopg, _backend),
+    "mysql": Engine(
+        "MariaDB",
+        _mysql_lab,
+        _mysql_connector,
+        _connection_id,
+        for_threads=(("use_pure", True),),
+        # The lab's front offers no TLS, and without it the driver's aio wants to be told so.
+        for_asyncio=(("ssl_disabled", True),),
+    ),
 })
 """By the name that ``ENGINE=`` takes."""
