@@ -8,6 +8,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.lines import Line
+from aurora_actors.model.hosts import Role
 from aurora_actors.settings import Settings
 
 __all__ = [
@@ -168,6 +169,10 @@ class Driver(Protocol):
 
     def reached(self, wire: Wire) -> tuple[str, str, int]:
         """Host name, address and port that *wire* is connected to."""
+        ...
+
+    def told_role(self, wire: Wire) -> Role | None:
+        """The role that the server gave itself when *wire* logged in; None: it does not tell, and has to be asked."""
         ...
 
     def session_id(self, wire: Wire) -> int | None:

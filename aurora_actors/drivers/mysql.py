@@ -30,6 +30,7 @@ from aurora_actors.drivers.mysql_probe import logged_in
 from aurora_actors.drivers.mysql_reading import failure_of
 from aurora_actors.drivers.mysql_session import drop, exchange, keep_alive, line_of, session_options
 from aurora_actors.errors import ConfigurationError
+from aurora_actors.model.hosts import Role
 from aurora_actors.settings import Settings
 
 __all__ = ["MysqlDriver"]
@@ -109,6 +110,9 @@ class MysqlDriver:
         peer = conn._aa_handle.peer if conn._aa_handle is not None else None
         address, port = peer or (name, int(conn._port))
         return name, address, port
+
+    def told_role(self, wire: Wire) -> Role | None:
+        return None
 
     def session_id(self, wire: Wire) -> int | None:
         number = inner(wire).connection_id

@@ -29,6 +29,7 @@ from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_probe import logged_in
 from aurora_actors.drivers.psycopg_reading import failure_of
 from aurora_actors.errors import ConfigurationError
+from aurora_actors.model.hosts import Role
 from aurora_actors.settings import Settings
 
 __all__ = ["PsycopgDriver"]
@@ -40,6 +41,7 @@ LEAST_CONNECT_SECONDS = 2
 DEFAULT_PORT = 5432
 
 _KEYWORDS = frozenset({"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"})
+_ROLES = {b"on": Role.READER, b"off": Role.WRITER}
 _KEEPING_ALIVE = frozenset(
     {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 )
@@ -125,6 +127,10 @@ class PsycopgDriver:
             "keepalives_count": settings.tcp_keepalive_probes,
         }
         return {name: value for name, value in wanted.items() if value is not None}
+
+    def told_role(self, wire: Wire) -> Role | None:
+        # PostgreSQL 14 and newer report it at every login; libpq's target_session_attrs rests on it.
+        return _ROLES.get(wire.pgconn.parameter_status(b"in_hot_standby"))
 
     def session_id(self, wire: Wire) -> int | None:
         pid: int = wire.pgconn.backend_pid

@@ -65,7 +65,10 @@ async def opened_in_role(proxy: Proxy, control: Cluster, host: Host, until: floa
     wire = await proxy.open(host, limit, initial=initial)
     try:
         dialect = control.naming.dialect
-        role = dialect.read_role(await proxy.io.query(wire, dialect.role_sql, limit))
+        # Behind a proxy the server that was logged in to need not be the one that answers.
+        role = proxy.driver.told_role(wire) if control.naming.pattern is not None else None
+        if role is None:
+            role = dialect.read_role(await proxy.io.query(wire, dialect.role_sql, limit))
     except BaseException:
         proxy.io.discard(wire)
         raise

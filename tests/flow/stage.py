@@ -76,6 +76,9 @@ class StageDriver:
     def reached(self, wire: StageWire) -> tuple[str, str, int]:
         return wire.name, "127.0.0.1", PORT
 
+    def told_role(self, wire: StageWire) -> Role | None:
+        return None
+
     def session_id(self, wire: StageWire) -> int:
         return 7
 
