@@ -50,7 +50,7 @@ def test_a_failover_is_survived(aurora_lab: PostgresLab, how: Any, endpoint: str
 
 @multi_az
 def test_a_lost_reader_is_replaced_by_another(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab, "reader") as conn:
+    with connect(aurora_lab, "reader", failover_mode="strict_reader") as conn:
         before = host_of(aurora_lab, conn)
         aurora_lab.crash(before)
         with pytest.raises(FailoverSuccessError):

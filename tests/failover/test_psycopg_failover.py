@@ -257,7 +257,7 @@ def test_many_connections_share_one_search(aurora_lab: PostgresLab, colour: Colo
 
 
 def test_a_reader_endpoint_leads_to_a_reader_and_goes_on(aurora_lab: PostgresLab, colour: Colour) -> None:
-    with colour.connect(aurora_lab, "reader", autocommit=True) as conn:
+    with colour.connect(aurora_lab, "reader", autocommit=True, failover_mode="strict_reader") as conn:
         before = conn.execute("SELECT aurora_db_instance_identifier()").fetchone()[0]
         assert before in aurora_lab.readers
         aurora_lab.crash(before)
