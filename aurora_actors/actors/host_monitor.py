@@ -31,7 +31,7 @@ from aurora_actors.actors.watched import Watched
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, ProbeError
 from aurora_actors.model import health
-from aurora_actors.model.health import Health, Sign
+from aurora_actors.model.health import Call, Health, Sign
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.search import Probe
 
@@ -225,15 +225,15 @@ class HostMonitor(Actor):
     def _look(self, due: float) -> None:
         now = self._timer.now()
         sessions = self._watched()
-        calls = [call for session in sessions if (call := session.call(deposed=self._deposed)) is not None]
-        self._check_paths(sessions, now)
+        calls = [(session, call) for session in sessions if (call := session.call(deposed=self._deposed)) is not None]
+        _end_dead_paths(calls, now)
         was_down = self._health.down
         heard = _heard(sessions) if self._health.silent or was_down else health.NEVER
         idle = health.idle_pause(session.detection for session in sessions)
-        look = health.looked(self._health, calls, now, due=due, heard=heard, idle=idle)
+        look = health.looked(self._health, (call for _, call in calls), now, due=due, heard=heard, idle=idle)
         self._health, self._interval = look.health, look.interval
-        for session in sessions:
-            if id(session) in look.dead and session.line is not None:
+        for session, call in calls:
+            if call.key in look.dead and session.line is not None:
                 session.line.sever()
         if look.dead and not was_down:
             tell(self._topology, HostSilent(self._host, self._reason(now), now))
@@ -251,18 +251,6 @@ class HostMonitor(Actor):
             if self._probes.start(kind, sessions, self._interval):
                 self._health = health.asked(self._health, kind, now)
 
-    def _check_paths(self, sessions: list[Watched], now: float) -> None:
-        """End calls whose path died while the host lives."""
-        for session in sessions:
-            call, line = session.call(), session.line
-            if call is None or line is None or now - call.since < call.detection.time:
-                continue
-            path = line.path()
-            if path is not None and health.path_is_dead(
-                call, now, resent=path.resent, acknowledged=path.acknowledged
-            ):
-                line.sever()
-
     def _reason(self, now: float) -> str:
         silent = ", ".join(f"{kind} for {now - at:.1f} s" for kind, at in self._health.silent)
         return f"no answer to probes: {silent}"
@@ -270,6 +258,17 @@ class HostMonitor(Actor):
     def _look_at(self, due: float) -> None:
         self._turn += 1
         self._timer.tell_at(due, self.actor_ref, LookAtCalls(self._turn, due))
+
+
+def _end_dead_paths(calls: list[tuple[Watched, Call]], now: float) -> None:
+    """End calls whose path died while the host lives."""
+    for session, call in calls:
+        line = session.line
+        if line is None or now - call.since < call.detection.time:
+            continue
+        path = line.path()
+        if path is not None and health.path_is_dead(call, now, resent=path.resent, acknowledged=path.acknowledged):
+            line.sever()
 
 
 def _heard(sessions: list[Watched]) -> float:
