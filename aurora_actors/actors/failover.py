@@ -78,11 +78,12 @@ class FailoverActor(Actor):
             assert standing.topology.writer is not None
             request.answer((standing.topology.writer,))
             return
-        self._waiting.append(request)
-        if self._began is None:
+        began = self._began is not None
+        if not began:
             self._begin_search(request)
-        else:
-            self._answer()
+        # Nothing is new for those who wait already: each newcomer is looked at alone.
+        if not began or not self._served(request):
+            self._waiting.append(request)
         if request.want.mode is Mode.READER_OR_WRITER:
             self._timer.tell_after(READER_GRACE_SECONDS, self.actor_ref, Tick(GRACE_OVER))
         self._watch_deadline()
@@ -99,24 +100,30 @@ class FailoverActor(Actor):
 
     def _answer(self) -> None:
         """Answer all that can be; the search ends with the last of them."""
+        given: Host | None = None
+        waiting: list[FindHost] = []
+        for request in self._waiting:
+            if host := self._served(request):
+                given = host
+            elif not request.reply.done():
+                waiting.append(request)
+        self._waiting = waiting
+        if not waiting and given is not None:
+            self._end_search(given)
+
+    def _served(self, request: FindHost) -> Host | None:
+        """Answer *request* if it can be: with the host, or the first of several, that it was given."""
         assert self._began is not None
         standing = self._cell.standing
         settled = standing.settled and standing.verdict.at >= self._began
-        sightings = tuple(self._sightings.values())
         # The tick comes when the grace is over; the difference may fall short of it by the last bit.
         waited = round(self._timer.now() - self._began, 6)
-        waiting: list[FindHost] = []
-        given: Host | None = None
-        for request in self._waiting:
-            hosts = answer(request.want, standing.topology, standing.verdict, settled, sightings, waited)
-            if not hosts:
-                waiting.append(request)
-            elif request.answer(hosts):
-                self._answered += 1
-                given = hosts[0]
-        self._waiting = [request for request in waiting if not request.reply.done()]
-        if not self._waiting and given is not None:
-            self._end_search(given)
+        sightings = tuple(self._sightings.values())
+        hosts = answer(request.want, standing.topology, standing.verdict, settled, sightings, waited)
+        if not hosts or not request.answer(hosts):
+            return None
+        self._answered += 1
+        return hosts[0]
 
     def _end_search(self, given: Host) -> None:
         cluster, now = self._cell.view.topology.cluster, self._timer.now()
