@@ -15,6 +15,9 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
 from time import monotonic, process_time, sleep
 from typing import Any
 
@@ -60,8 +63,53 @@ def ours(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
     )
 
 
+def peer(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
+    """The AWS Advanced Python Wrapper. Names lead to the lab beneath it: where it looks them up, where psycopg connects."""
+    import socket
+
+    from psycopg.conninfo import conninfo_to_dict
+
+    wrapper: Any = import_module("aws_advanced_python_wrapper")
+    errors: Any = import_module("aws_advanced_python_wrapper.errors")
+    for name in ("aws_advanced_python_wrapper", "psycopg"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def place(host: str) -> tuple[str, int] | None:
+        found = json.loads(Path(order["places"]).read_text("utf-8")).get(host.lower())
+        return None if found is None else (found[0], found[1])
+
+    # Whatever module has taken a reference of its own to a name of socket still goes through the name that is patched.
+    real_by_name, real_info = socket.gethostbyname, socket.getaddrinfo
+
+    def by_name(host: str) -> str:
+        return found[0] if (found := place(host)) else real_by_name(host)
+
+    def info(host: Any, *args: Any, **kwargs: Any) -> Any:
+        return real_info(found[0] if isinstance(host, str) and (found := place(host)) else host, *args, **kwargs)
+
+    socket.gethostbyname, socket.getaddrinfo = by_name, info
+    driver: Any = psycopg.Connection
+    real = driver.connect.__func__
+
+    @wraps(real)  # it knows the driver by the name of what it is given
+    def connect(cls: Any, conninfo: str = "", **kwargs: Any) -> Any:
+        given = conninfo_to_dict(conninfo)
+        host = str(kwargs.get("host") or given.get("host") or "")
+        if found := place(host):
+            kwargs["hostaddr"] = found[0]
+        return real(cls, conninfo, **kwargs)
+
+    made: Any = connect
+    driver.connect = classmethod(made)
+    parameters = order.get("parameters", {})
+    return (
+        lambda: wrapper.AwsWrapperConnection.connect(driver.connect, order["conninfo"], autocommit=True, **parameters),
+        (errors.FailoverSuccessError, errors.TransactionResolutionUnknownError),
+    )
+
+
 SUBJECTS: dict[str, Callable[[Order], tuple[Connect, tuple[type[Exception], ...]]]] = {
-    "raw": raw, "libpq": raw, "ours": ours,
+    "raw": raw, "libpq": raw, "ours": ours, "peer": peer,
 }  # fmt: skip
 
 
@@ -122,7 +170,7 @@ class Application:
                         conn.close()
                     self.stop.wait(RETRY_SECONDS)
             else:
-                now, pid = monotonic(), conn.pgconn.backend_pid
+                now, pid = monotonic(), getattr(conn, "target_connection", conn).pgconn.backend_pid
                 if session == 0:
                     self.ready.release()
                 elif pid != session:
@@ -199,9 +247,52 @@ def logins(order: Order) -> Order:
     return {"seconds": ended[0] - began, "cpu": ended[1] - cpu}
 
 
+def calls(order: Order) -> dict[str, float]:
+    """CPU seconds of one call of each kind, all threads of the process together."""
+    connect, _ = SUBJECTS[order["subject"]](order)
+    conn = connect()
+    count, rows = int(order["times"]), int(order["rows"])
+    taken: dict[str, float] = {}
+
+    def take(name: str, times: int, act: Callable[[], object]) -> None:
+        at = process_time()
+        for _ in range(times):
+            act()
+        taken[name] = (process_time() - at) / times
+
+    cursor = conn.cursor()
+
+    def pair() -> None:
+        cursor.execute("SELECT 1")
+        cursor.fetchone()
+
+    for _ in range(count):
+        pair()
+    take("execute + fetchone", count, pair)
+    take("cursor()", count, conn.cursor)
+    take("commit", count, conn.commit)
+    cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
+    take("a row by fetchone", rows, cursor.fetchone)
+    cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
+    at = process_time()
+    for _ in cursor:
+        pass
+    taken["a row by iteration"] = (process_time() - at) / rows
+    cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
+    at = process_time()
+    cursor.fetchall()
+    taken["a row by fetchall"] = (process_time() - at) / rows
+    statement = "INSERT INTO bench VALUES (%s)"
+    at = process_time()
+    cursor.executemany(statement, [(n,) for n in range(1000)])
+    taken["a row by executemany"] = (process_time() - at) / 1000
+    conn.close()
+    return taken
+
+
 def main() -> None:
     order = json.loads(sys.argv[1])
-    once = {"connects": connects, "logins": logins}.get(order.get("do", ""))
+    once = {"calls": calls, "connects": connects, "logins": logins}.get(order.get("do", ""))
     if once is not None:
         print(json.dumps(once(order)), flush=True)
         return

@@ -70,12 +70,18 @@ class Client:
     ) -> None:
         self._ended.set()
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        if not self._process.stdin.closed:
+            self._process.stdin.close()
         try:
             self._process.wait(5.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """End a process that does not recover."""
+        self._ended.set()
+        self._process.kill()
 
     def ask(self, command: str) -> dict[str, Any]:
         """``mark``, ``idle``, ``work``, ``close`` or ``report``."""

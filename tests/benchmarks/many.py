@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from aurora_actors.flow.io import LOGINS_AT_ONCE
 from tests.benchmarks.clients import Client, once
 from tests.benchmarks.harness import Plan, Spread, Table
 from tests.benchmarks.servers import Servers, running
 
-__all__ = ["tables"]
+__all__ = ["Found", "one_round", "tables"]
 
 SIZES = (50, 200)
 SUBJECTS = ("ours", "libpq")
@@ -58,7 +59,7 @@ def tables(plan: Plan) -> list[Table]:
         with running([*(f"bench_{name}" for name in SUBJECTS), "bench_raw"], hosts=HOSTS) as servers:
             for number in range(plan.count(5, 1)):
                 for subject in SUBJECTS if number % 2 == 0 else reversed(SUBJECTS):
-                    _round(servers, subject, size, found[subject])
+                    one_round(servers, subject, size, found[subject])
                     plan.say(f"{size} connections: {subject}, round {number + 1}")
         for name, one in found.items():
             table.add(
@@ -102,11 +103,12 @@ def _judge(table: Table, size: int, ours: Found) -> None:
     table.target(f"{size} connections: at most {most} new sessions", max(ours.sessions, default=most + 1) <= most)
 
 
-def _round(servers: Servers, subject: str, size: int, found: Found) -> None:
+def one_round(servers: Servers, subject: str, size: int, found: Found, **more: Any) -> None:
+    """Kill the writer under *size* connections of *subject*, and log in as often with psycopg alone."""
     lab = servers.lab
     lab.wait_ready()
     old = lab.writer
-    order = servers.order(subject, f"bench_{subject}", connections=size, pause=PAUSE_SECONDS * size)
+    order = servers.order(subject, f"bench_{subject}", connections=size, pause=PAUSE_SECONDS * size, **more)
     with Client(order) as client:
         client.ask("report")
         servers.mark()
