@@ -1,10 +1,10 @@
 """Tell who changed what, on which host, and whether it worked.
 
-conn = aurora_actors.connect(url, plugins="failover,efm,audit", audit_actor="billing")
+    conn = aurora_actors.connect(url, plugins="failover,efm,audit", audit_actor="billing")
 
-@signals.namespace.signal("statement_audited").connect
-def keep(cluster, *, event):
-    log.info("%s on %s: %s", event.actor, event.host, event.statement)
+    @signals.namespace.signal("statement_audited").connect
+    def keep(cluster, *, event):
+        log.info("%s on %s: %s", event.actor, event.host, event.statement)
 """
 
 from __future__ import annotations

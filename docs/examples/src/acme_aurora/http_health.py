@@ -1,6 +1,6 @@
 """Ask an agent beside the database server whether it lives, as those of Patroni and of many platforms tell by HTTP.
 
-conn = aurora_actors.connect(url, plugins="failover,efm", monitors="sql,http_health", http_health_port=8008)
+    conn = aurora_actors.connect(url, plugins="failover,efm", monitors="sql,http_health", http_health_port=8008)
 """
 
 from __future__ import annotations

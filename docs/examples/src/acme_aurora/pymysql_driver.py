@@ -46,7 +46,8 @@ _CALLS = {
 # What a session is made of, in PyMySQL 1.1 and 1.2; the rest belongs to the object and stays.
 _SESSION = (
     "_sock", "_rfile", "_secure", "_closed", "_result", "_next_seq_id", "_current_timeout", "server_status",
-    "server_version", "protocol_version", "server_thread_id", "salt", "server_language", "server_capabilities", "_auth_plugin_name",
+    "server_version", "protocol_version", "server_thread_id", "salt", "server_language", "server_capabilities",
+    "_auth_plugin_name",
 )  # fmt: skip
 
 
@@ -198,7 +199,8 @@ class PymysqlDriver:
     def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
         if asynchronous:
             raise errors.ConfigurationError("PyMySQL has no connections for asyncio")
-        return pymysql.connect
+        connect: Callable[..., Any] = pymysql.connect
+        return connect
 
     def accepts(self, target: Callable[..., Any]) -> bool:
         return isinstance(target, type) and issubclass(target, pymysql.Connection)
@@ -267,7 +269,7 @@ class PymysqlDriver:
         given = {**access.parameters, **access.monitoring, "init_command": mysql_server.PREAMBLE, "defer_connect": True}
 
         def login() -> mysql_server.LoggedIn:
-            conn = pymysql.Connection(
+            conn: Any = pymysql.Connection(
                 **{**given, "client_flag": CLIENT.MULTI_STATEMENTS, "program_name": "aurora_actors-monitor"}
             )
             try:
