@@ -20,6 +20,8 @@ from aurora_actors import signals
 from aurora_actors.actors.health_probes import Context, judged
 from aurora_actors.actors.polling import Poller
 from aurora_actors.actors.system import system
+from aurora_actors.conformance.dialects import DialectSuite
+from aurora_actors.conformance.drivers import DriverSuite
 from aurora_actors.errors import ConfigurationError, PluginError
 from aurora_actors.flow.conformance import complaint
 from aurora_actors.flow.running import run_blocking as run
@@ -28,7 +30,19 @@ from aurora_actors.plugin import Host, Mode, Monitor, Plugin, Recover, Setting, 
 from aurora_actors.settings import split
 from aurora_actors.signals import settle
 
-__all__ = ["Answer", "PluginScript", "Recording", "check", "forget_clusters", "probed", "recorded", "run", "settle"]
+__all__ = [
+    "Answer",
+    "DialectSuite",
+    "DriverSuite",
+    "PluginScript",
+    "Recording",
+    "check",
+    "forget_clusters",
+    "probed",
+    "recorded",
+    "run",
+    "settle",
+]
 
 E = TypeVar("E")
 P = ParamSpec("P")

@@ -28,7 +28,7 @@ EFFECTS = frozenset(
 MAY_IMPORT_DRIVERS = (f"{OURS}.drivers", f"{OURS}.psycopg", f"{OURS}.mysql_connector", f"{OURS}.lab", f"{OURS}.cli")
 NO_CORE = (f"{OURS}.lab", f"{OURS}.cli")
 # What a plugin may import of ours: what a stranger's plugin may.
-PUBLIC = frozenset({OURS, *(f"{OURS}.{name}" for name in ("errors", "plugin", "settings", "signals", "testing"))})
+PUBLIC = frozenset({OURS, *(f"{OURS}.{name}" for name in ("driver", "errors", "plugin", "settings", "signals", "testing"))})
 UNWANTED_WORD = re.compile(r"Impl(?![a-z])|Manager|Helper|Utils?(?![a-z])|Factory")
 UNWANTED_MODULE = re.compile(r"(^|_)(utils?|helpers?|misc|common)(_|$)")
 

@@ -25,9 +25,8 @@ from aurora_actors.drivers.mysql_reading import (
     out_of_step,
     text_of,
 )
+from aurora_actors.drivers.mysql_server import AUTOCOMMIT, IN_TRANSACTION
 from aurora_actors.drivers.mysql_session import (
-    AUTOCOMMIT,
-    IN_TRANSACTION,
     at_rest,
     drop,
     exchange,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mysql.connector.errors import ReadTimeoutError, WriteTimeoutError
+from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 
 from aurora_actors.drivers.base import Failure
+from aurora_actors.drivers.mysql_server import numbered
 from aurora_actors.model.mysql_statements import leaves_nothing
 
 __all__ = [
@@ -22,9 +23,6 @@ __all__ = [
     "text_of",
 ]
 
-# What found a connection broken in the client itself. The rest of the table is the dialect's.
-LOST = frozenset({2002, 2003, 2006, 2012, 2013, 2026, 2027, 2055})
-_OPTION_PREVENTS = 1290
 _GONE = ("MySQL Connection not available", "Connection to MySQL is not available", "MySQL Connection not available.")
 
 # Methods before which the session may be exchanged: they ask for something new. The others read on, or name a
@@ -55,7 +53,8 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, ReadTimeoutError | WriteTimeoutError):
         # The application's own limit. What it leaves behind is another matter.
         return Failure(None, False)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | ConnectionTimeoutError):
+        # The latter: a host that said nothing to a login, which the driver gives the number of a statement that took long.
         return Failure(None, True)
     number = getattr(error, "errno", None)
     message = str(getattr(error, "msg", "") or "")
@@ -64,9 +63,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(None, True)
         # The driver's own wrapping, of which it says what is in it.
         return failure_of(error.__cause__) if error.__cause__ is not None else Failure(None, False)
-    if number == _OPTION_PREVENTS and "read-only" not in message and "read_only" not in message:
-        return Failure(None, False)
-    return Failure(str(number), number in LOST)
+    return numbered(number, message)
 
 
 def out_of_step(error: BaseException) -> bool:

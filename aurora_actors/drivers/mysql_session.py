@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 from mysql.connector import Error
 
 from aurora_actors.drivers.lines import Line
+from aurora_actors.drivers.mysql_server import IN_TRANSACTION
 
 __all__ = [
-    "AUTOCOMMIT",
-    "IN_TRANSACTION",
     "Handle",
     "at_rest",
     "drop",
@@ -35,9 +34,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("aurora_actors.drivers")
-
-# Bits of the server's status, https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html
-IN_TRANSACTION, AUTOCOMMIT = 0x0001, 0x0002
 
 # struct st_mysql of mysql.h begins with struct NET, whose sixth member is the descriptor, after five pointers; the
 # extension's object begins with it. Right in every connection tried: 9.7 and 26.10, CPython 3.11 to 3.13, TLS and plain.

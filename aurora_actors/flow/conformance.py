@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction, signature
 from typing import Any
 
+from aurora_actors.dialects.base import Dialect
+from aurora_actors.drivers.base import Driver
 from aurora_actors.plugin import Monitor, Plugin
 from aurora_actors.settings import Setting
 
@@ -26,8 +28,20 @@ def complaint(group: str, value: Any) -> str:
             return _of_class(value, Monitor, {"probe": ()}, {"close": ()})
         case "host_selectors":
             return _of_strategy(value)
+        case "drivers":
+            return _of_members(value, Driver)
+        case "dialects":
+            return _of_members(value, Dialect)
         case _:
             return "" if isinstance(value, type) else "it is not a class"
+
+
+def _of_members(value: Any, seam: type) -> str:
+    if not isinstance(value, type):
+        return "it is not a class"
+    asked = (name for name in {**vars(seam), **seam.__annotations__} if not name.startswith("_"))
+    missing = sorted(name for name in asked if not hasattr(value, name))
+    return f"it lacks {', '.join(missing)}" if missing else ""
 
 
 def _of_class(

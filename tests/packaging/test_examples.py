@@ -1,4 +1,4 @@
-"""The distribution of docs/examples beside the wheel: a stranger's plugin, monitor and host selector on the lab."""
+"""The distribution of docs/examples beside the wheel: a stranger's plugin, monitor, host selector and driver on the lab."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def agent(
 
 
 def test_they_import_what_a_stranger_may() -> None:
-    assert len(SOURCES) == 4
+    assert len(SOURCES) == 5
     modules = [Module(path.stem, path.read_text("utf-8")) for path in SOURCES]
     found = {item.module for module in modules for item in imports(module) if item.top == OURS}
     assert found <= PUBLIC
@@ -194,3 +194,11 @@ def test_the_selector_picks_the_reader_of_its_zone(installed_with_examples: Inst
     for zone, expected in (("eu-west-1a", [other]), ("eu-west-1b", [one])):
         environment = {"ACME_ZONE": zone, "ACME_HOST_ZONES": zones}
         assert told(installed_with_examples, aurora_lab, ZONE, environment) == expected
+
+
+def test_the_driver_passes_the_conformance_suite(installed_with_examples: Installed) -> None:
+    """As its author runs it: pytest on the test file of the distribution, which is ten lines."""
+    file = ROOT / "docs" / "examples" / "tests" / "test_pymysql_driver.py"
+    done = installed_with_examples.run(["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(file)])
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
