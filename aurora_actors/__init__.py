@@ -15,6 +15,7 @@ from aurora_actors.errors import (
     ConfigurationError,
     DatabaseError,
     DataError,
+    DeadlineExceededError,
     Error,
     FailoverError,
     FailoverFailedError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from aurora_actors import signals as signals
     from aurora_actors.actors.names import set_resolver as set_resolver
     from aurora_actors.connecting import connect as connect
+    from aurora_actors.deadlines import deadline as deadline
     from aurora_actors.plugin import Connect as Connect
     from aurora_actors.plugin import Detection as Detection
     from aurora_actors.plugin import Execute as Execute
@@ -56,6 +58,7 @@ __all__ = [
     "Connect",
     "DataError",
     "DatabaseError",
+    "DeadlineExceededError",
     "Detection",
     "Error",
     "Execute",
@@ -85,6 +88,7 @@ __all__ = [
     "aio",
     "apilevel",
     "connect",
+    "deadline",
     "paramstyle",
     "set_resolver",
     "signals",
@@ -101,6 +105,7 @@ _OF_PLUGINS = (
 )
 _LAZY = {
     "connect": "aurora_actors.connecting",
+    "deadline": "aurora_actors.deadlines",
     "set_resolver": "aurora_actors.actors.names",
     **dict.fromkeys(
         _OF_PLUGINS, "aurora_actors.plugin"
