@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from aurora_actors.plugin import Proceed as Proceed
     from aurora_actors.plugin import Recover as Recover
     from aurora_actors.plugin import Sign as Sign
+    from aurora_actors.transactions import run_transaction as run_transaction
 
 __all__ = [
     "AwsWrapperConnection",
@@ -90,6 +91,7 @@ __all__ = [
     "connect",
     "deadline",
     "paramstyle",
+    "run_transaction",
     "set_resolver",
     "signals",
     "threadsafety",
@@ -106,6 +108,7 @@ _OF_PLUGINS = (
 _LAZY = {
     "connect": "aurora_actors.connecting",
     "deadline": "aurora_actors.deadlines",
+    "run_transaction": "aurora_actors.transactions",
     "set_resolver": "aurora_actors.actors.names",
     **dict.fromkeys(
         _OF_PLUGINS, "aurora_actors.plugin"

@@ -157,7 +157,8 @@ def test_the_nearest_is_in_force_and_threads_begin_without() -> None:
         thread = threading.Thread(target=lambda: found.append(nearest()))
         thread.start()
         thread.join()
-    assert found == [NEVER] and nearest() == NEVER
+    assert found == [NEVER]
+    assert nearest() == NEVER
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), "5", None, True])
