@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
+from typing import cast
 
 from aurora_actors.errors import ConfigurationError
 
@@ -37,7 +38,7 @@ def deadline(seconds: float) -> Iterator[None]:
     refused. Both raise ``DeadlineExceededError``. Zero or less has passed already. Raises ``ConfigurationError`` for what
     is no number of seconds.
     """
-    given: object = seconds
+    given = cast("object", seconds)
     if not isinstance(given, int | float) or isinstance(given, bool) or math.isnan(given):
         raise ConfigurationError(f"deadline({given!r}): expected a number of seconds, such as 2.5")
     with limited(seconds):

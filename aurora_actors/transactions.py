@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from time import monotonic
 from typing import Any, TypeVar
@@ -129,7 +129,9 @@ def _entered_async(source: Any) -> AbstractAsyncContextManager[Any]:
 
 
 def _driver_block(unit: Any) -> Any:
-    """The driver's own block for a transaction on *unit*; None: it has none. Raises ``ProgrammingError``."""
+    """The block of *unit* for a transaction; None: it has none. Raises ``ProgrammingError``."""
+    if unit is None:
+        return nullcontext()
     info = getattr(unit, "info", None)
     is_open = getattr(unit, "in_transaction", False)
     is_open = is_open() if callable(is_open) else is_open
@@ -142,9 +144,9 @@ def _driver_block(unit: Any) -> Any:
 
 
 @contextmanager
-def _begun(unit: Any) -> Any:
+def _begun(unit: Any) -> Iterator[None]:
     """A transaction on *unit*, committed at the end of the block and rolled back after an error."""
-    block = nullcontext() if unit is None else _driver_block(unit)
+    block = _driver_block(unit)
     if block is not None:
         with block:
             yield
@@ -160,8 +162,8 @@ def _begun(unit: Any) -> Any:
 
 
 @asynccontextmanager
-async def _begun_async(unit: Any) -> Any:
-    block = nullcontext() if unit is None else _driver_block(unit)
+async def _begun_async(unit: Any) -> AsyncIterator[None]:
+    block = _driver_block(unit)
     if block is not None:
         async with block:
             yield

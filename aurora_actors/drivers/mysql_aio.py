@@ -130,8 +130,9 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
                 raise
             finally:
                 link.busy_since = 0.0
-        if changes:
-            noted(conn, name, args, kwargs)
+        if not changes:
+            return result
+        noted(conn, name, args, kwargs)
         return result
 
     return method

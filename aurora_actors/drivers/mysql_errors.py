@@ -9,13 +9,9 @@ from mysql.connector import OperationalError
 from aurora_actors import errors
 
 __all__ = [
-    "DeadlineExceededError",
-    "FailoverError",
-    "FailoverFailedError",
-    "FailoverSuccessError",
-    "TransactionResolutionUnknownError",
-    "both",
-]
+    "DeadlineExceededError", "FailoverError", "FailoverFailedError", "FailoverSuccessError",
+    "TransactionResolutionUnknownError", "both",
+]  # fmt: skip
 
 TIMED_OUT = 3024
 """ER_QUERY_TIMEOUT, by which the server itself says that a statement took too long."""

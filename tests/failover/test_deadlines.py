@@ -57,18 +57,17 @@ def test_a_statement_is_cancelled_and_its_session_goes_on(
 def test_a_transaction_that_was_cut_off_is_rolled_back_by_its_block(aurora_lab: PostgresLab, colour: Colour) -> None:
     with colour.connect(aurora_lab) as conn:
         plain = colour.plain(conn)
-        if colour.name == "threads":
 
-            def work() -> None:
-                with plain.transaction():
-                    plain.execute(SLEEP)
-        else:
+        def work() -> None:
+            with plain.transaction():
+                plain.execute(SLEEP)
 
-            async def work() -> None:  # type: ignore[misc]
-                async with plain.transaction():
-                    await plain.execute(SLEEP)
+        async def work_of_tasks() -> None:
+            async with plain.transaction():
+                await plain.execute(SLEEP)
 
-        assert ended(colour, SHORT, work).outcome is Outcome.ROLLED_BACK
+        error = ended(colour, SHORT, work if colour.name == "threads" else work_of_tasks)
+        assert error.outcome is Outcome.ROLLED_BACK
         assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
@@ -76,8 +75,7 @@ def test_nothing_is_sent_when_it_has_passed(aurora_lab: PostgresLab, colour: Col
     with colour.connect(aurora_lab) as conn:
         plain = colour.plain(conn)
         conn.execute("CREATE TEMP TABLE t (id int)")
-        for call in ((plain.execute, "INSERT INTO t VALUES (1)"), (plain.commit,)):
-            error = ended(colour, 0, *call)
+        for error in (ended(colour, 0, plain.execute, "INSERT INTO t VALUES (1)"), ended(colour, 0, plain.commit)):
             assert error.outcome is Outcome.NOT_SENT
             assert "no time is left" in str(error)
         assert conn.execute("SELECT count(*) FROM t").fetchone() == (0,)
@@ -97,7 +95,7 @@ def test_a_frozen_host_does_not_hold_it_up_and_is_not_blamed(
             assert "its session was closed" in str(error)
             # The next one finds no session, and has no time to look for another host.
             assert ended(colour, SHORT, plain.execute, "SELECT 1").outcome is Outcome.NOT_SENT
-            assert ended(colour, SHORT, colour.face, colour.connection.connect, aurora_lab.conninfo("writer"))
+            ended(colour, SHORT, colour.face, colour.connection.connect, aurora_lab.conninfo("writer"))
         finally:
             aurora_lab.thaw(aurora_lab.writer)
         with pytest.raises(aurora_actors.FailoverSuccessError) as caught:

@@ -42,7 +42,7 @@ def runs(colour: Colour) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def table(aurora_lab: PostgresLab) -> Iterator[str]:
+def table(aurora_lab: PostgresLab) -> str:
     with psycopg.connect(aurora_lab.conninfo(aurora_lab.writer, **_at(aurora_lab)), autocommit=True) as conn:
         conn.execute("CREATE TABLE IF NOT EXISTS units (id int)")
         conn.execute("TRUNCATE units")
@@ -118,7 +118,7 @@ def test_a_pool_gives_each_try_a_connection(aurora_lab: PostgresLab, colour: Col
             tries.clear()
             assert aurora_actors.run_transaction(source, work) == 2
         with pool.connection() as conn:
-            assert conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (2,)
+            assert conn.execute("SELECT count(*) FROM units").fetchone() == (2,)
 
 
 @ONE_COLOUR
