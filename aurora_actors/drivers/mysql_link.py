@@ -49,6 +49,8 @@ from aurora_actors.proxies.tie import Tie
 __all__ = ["NO_LINK", "Link"]
 
 Arguments = tuple[Any, ...]
+# What may still be sent when the deadline has passed: a pool resets the session of what it is given back.
+_CLEANS_UP = frozenset({"rollback", "reset_session", "cmd_reset_connection"})
 
 
 class Seen:
@@ -191,7 +193,7 @@ class Link(Tie):
         began, until = monotonic(), self.until()
         text = text_of(name, args)
         if began >= until:
-            if name != "rollback" and text.strip().rstrip(";").upper() != "ROLLBACK":
+            if name not in _CLEANS_UP and text.strip().rstrip(";").upper() != "ROLLBACK":
                 raise self.refused(NAMES.get(name, name), until)
             # What the deadline cut off is cleaned up all the same.
             until = began + END_SECONDS

@@ -57,6 +57,8 @@ async def test_nothing_is_sent_when_it_has_passed(aurora_mysql_lab: MysqlLab, fa
         with deadline(0):
             await done(conn.rollback())
         assert await query(conn, "SELECT count(*) FROM t") == [(0,)]
+        with deadline(0):
+            await done(conn.reset_session())  # as a pool does
 
 
 @in_every_face
