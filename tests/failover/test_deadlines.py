@@ -15,8 +15,8 @@ from aurora_actors.lab import PostgresLab
 from tests.failover.applications import Noted
 from tests.failover.colours import ONE_COLOUR, Colour
 
-LONG, SHORT = 30.0, 0.1
-"""Seconds: what never comes in a test, and what is soon over."""
+LONG, SHORT = 30.0, 0.5
+"""Seconds: what never comes in a test, and what is over soon, but not before a busy machine has begun the call."""
 SLEEP = f"SELECT pg_sleep({LONG})"
 
 

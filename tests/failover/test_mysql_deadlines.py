@@ -12,8 +12,8 @@ from aurora_actors import DeadlineExceededError, Outcome, deadline
 from aurora_actors.lab import MysqlLab
 from tests.failover.mysql_faces import Face, done, in_every_face, query
 
-LONG, SHORT = 30.0, 0.1
-"""Seconds: what never comes in a test, and what is soon over."""
+LONG, SHORT = 30.0, 0.5
+"""Seconds: what never comes in a test, and what is over soon, but not before a busy machine has begun the call."""
 SLOW = f"SELECT SLEEP({LONG}) FROM (SELECT 1 UNION SELECT 2) AS t"
 
 
