@@ -15,6 +15,7 @@ from aurora_actors.errors import (
     ConfigurationError,
     DatabaseError,
     DataError,
+    DeadlineExceededError,
     Error,
     FailoverError,
     FailoverFailedError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from aurora_actors import signals as signals
     from aurora_actors.actors.names import set_resolver as set_resolver
     from aurora_actors.connecting import connect as connect
+    from aurora_actors.deadlines import deadline as deadline
     from aurora_actors.plugin import Connect as Connect
     from aurora_actors.plugin import Detection as Detection
     from aurora_actors.plugin import Execute as Execute
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from aurora_actors.plugin import Proceed as Proceed
     from aurora_actors.plugin import Recover as Recover
     from aurora_actors.plugin import Sign as Sign
+    from aurora_actors.transactions import run_transaction as run_transaction
 
 __all__ = [
     "AwsWrapperConnection",
@@ -56,6 +59,7 @@ __all__ = [
     "Connect",
     "DataError",
     "DatabaseError",
+    "DeadlineExceededError",
     "Detection",
     "Error",
     "Execute",
@@ -85,7 +89,9 @@ __all__ = [
     "aio",
     "apilevel",
     "connect",
+    "deadline",
     "paramstyle",
+    "run_transaction",
     "set_resolver",
     "signals",
     "threadsafety",
@@ -101,6 +107,8 @@ _OF_PLUGINS = (
 )
 _LAZY = {
     "connect": "aurora_actors.connecting",
+    "deadline": "aurora_actors.deadlines",
+    "run_transaction": "aurora_actors.transactions",
     "set_resolver": "aurora_actors.actors.names",
     **dict.fromkeys(
         _OF_PLUGINS, "aurora_actors.plugin"

@@ -15,8 +15,9 @@ from typing import Any
 from aurora_actors.connecting import opening
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.flow.aio import AsyncIo
+from aurora_actors.transactions import run_transaction_async as run_transaction
 
-__all__ = ["AwsWrapperConnection", "connect"]
+__all__ = ["AwsWrapperConnection", "connect", "run_transaction"]
 
 
 async def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", /, **parameters: Any) -> Any:

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from aurora_actors.actors.watched import Kind
+from aurora_actors.deadlines import limited, nearest
 from aurora_actors.drivers.base import Access, Driver
-from aurora_actors.errors import ConfigurationError
+from aurora_actors.errors import ConfigurationError, DeadlineExceededError, Outcome
 from aurora_actors.flow import discovery
 from aurora_actors.flow.io import BlockingIo, Io
 from aurora_actors.flow.opening import Plan, opened
+from aurora_actors.flow.recovering import tries_again
 from aurora_actors.flow.running import run_blocking
+from aurora_actors.model.deadlines import past
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.selection import Strategy
 from aurora_actors.proxies.context import own_parameters
 from aurora_actors.proxies.proxy import Proxy
-from aurora_actors.settings import Settings, split
+from aurora_actors.settings import SETTINGS, Settings, split
 
 __all__ = ["connect", "opening"]
 
@@ -52,7 +55,7 @@ async def opening(
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
     seeds = tuple(driver.seeds(own))
     own = {**driver.keepalive(settings), **own}
-    access = Access(driver, target, own, _monitoring(settings), settings.resolve, asynchronous)
+    access = Access(driver, target, own, _monitoring(settings, driver.keys), settings.resolve, asynchronous)
     selectors = (
         _selector(settings.initial_connection_host_selector_strategy),
         _selector(settings.failover_reader_host_selector_strategy),
@@ -71,9 +74,28 @@ async def opening(
         dialect=settings.wrapper_dialect,
         pattern=settings.cluster_instance_host_pattern,
     )
-    wire = await opened(proxy, plan)
+    with limited(settings.deadline):
+        wire = await _opened_in_time(proxy, plan)
     driver.attach(wire, proxy)
     return wire
+
+
+async def _opened_in_time(proxy: Proxy, plan: Plan) -> Any:
+    began, until = proxy.io.now(), nearest()
+    kind: type[DeadlineExceededError] = proxy.driver.error(DeadlineExceededError)
+    if began >= until:
+        raise kind(past("connect", began - until), outcome=Outcome.NOT_SENT)
+    try:
+        return await opened(proxy, plan)
+    except tries_again(proxy) as error:
+        seconds = proxy.io.now() - began
+        if proxy.io.now() < until:
+            raise
+        message = (
+            f"the deadline came {seconds:.3f} s after the connect to {plan.seed[1]}:{plan.seed[2]} began, which had"
+            f" {until - began:.3f} s left: {str(error).strip()}. Connect anew, with a later deadline if this one is short"
+        )
+        raise kind(message, outcome=Outcome.NOT_SENT, seconds=seconds) from error
 
 
 def _target(
@@ -154,5 +176,7 @@ def _mode(settings: Settings, host: str) -> Mode:
     return Mode.READER_OR_WRITER if reader else Mode.STRICT_WRITER
 
 
-def _monitoring(settings: Settings) -> dict[str, Any]:
-    return {**settings.prefixed("monitoring-"), **settings.prefixed("topology-monitoring-")}
+def _monitoring(settings: Settings, driver_keys: frozenset[str]) -> dict[str, Any]:
+    given = {**settings.prefixed("monitoring-"), **settings.prefixed("topology-monitoring-")}
+    # Probes have limits of their own; no driver knows a parameter of ours.
+    return {name: value for name, value in given.items() if name not in SETTINGS or name in driver_keys}

@@ -16,6 +16,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "DatabaseError",
+    "DeadlineExceededError",
     "Error",
     "FailoverError",
     "FailoverFailedError",
@@ -87,6 +88,20 @@ class ConfigurationError(AwsWrapperError, InterfaceError):
 
 class PluginError(AwsWrapperError, InterfaceError):
     """A plugin that was asked for by name failed to load; the message names the distribution it came from."""
+
+
+class DeadlineExceededError(OperationalError):
+    """The caller's deadline came, or had come before anything was sent. No failover: its host is not blamed.
+
+    ``outcome`` says whether what was under way happened; ``seconds`` is how long it was under way.
+    """
+
+    sqlstate: str | None = "57014"
+
+    def __init__(self, message: str = "", *, outcome: Outcome = Outcome.UNKNOWN, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.seconds = seconds
 
 
 class FailoverError(OperationalError):

@@ -21,7 +21,6 @@ from aurora_actors.model.endpoints import InstancePattern, parse_instance_patter
 from aurora_actors.settings_table import (
     LACKING_PREFIXES,
     NO_BOUND,
-    PREFIXED_ONLY,
     PREFIXES,
     SETTINGS,
     Kind,
@@ -153,7 +152,7 @@ class _Division:
         if inner in self.driver_keys and inner not in self.rows:
             name, read = inner, value
         elif row is not None:
-            if value is None or not (row.name in PREFIXED_ONLY or _has_function(row, key, value)):
+            if value is None or not _has_function(row, key, value):
                 return True
             name, read = row.name, _read(row, key, value)
         elif not hyphened:

@@ -25,8 +25,6 @@ LACKING_PREFIXES = {
     "blue-green-monitoring-": "bg",
     "limitless-router-monitor-": "limitless",
 }
-# Probes have a limit of their own although statements of the application have none in this version.
-PREFIXED_ONLY = frozenset({"socket_timeout"})
 Resolver = Callable[[str, int], Sequence[tuple[str, int]]]
 Role = Literal["writer", "reader", "none"]
 _DAY_MS = 86_400_000.0
@@ -125,6 +123,10 @@ _CORE = (
         meaning="the driver, to skip its detection",
     ),
     _seconds("auxiliary_query_timeout_sec", 5.0, "5", "core", "limit of each statement of this package's own"),
+    _seconds("socket_timeout", None, "", "core",
+             "limit of each call that waits for the network; a failover that it meets is not bounded by it"),
+    Setting("deadline", "float", unit="s", used_by=("core",), least=_SHORTEST_SECONDS, most=_DAY_SECONDS, example="30",
+            meaning="limit of the connect and of each call, failover and all, as within `aurora_actors.deadline()`"),
     Setting("resolve", "callable", used_by=("core",), example="def resolve(host, port): return [(address, port)]",
             meaning="looks names up for this connection: host and port to a sequence of (address, port); may block"),
     _flag("tcp_keepalive", None, "", "driver", "TCP keepalive; psycopg: keepalives"),
@@ -212,7 +214,6 @@ _LACKING = (
     *_absent(
         "core",
         ("profile_name", "text", "", "a named set of plugins"),
-        ("socket_timeout", "float", "", "client-side limit of each call that waits for the network, in seconds"),
         ("reset_session_state_on_close", "bool", "true", "restore the state before an old connection closes"),
         ("default_host_availability_strategy", "text", "", "back-off of hosts that were down"),
         ("host_availability_strategy_max_retries", "int", "5", "tries of that back-off"),
@@ -341,6 +342,8 @@ class Settings:
     wrapper_dialect: str | None = _DEFAULTS["wrapper_dialect"]
     wrapper_driver_dialect: str | None = _DEFAULTS["wrapper_driver_dialect"]
     auxiliary_query_timeout_sec: float = _DEFAULTS["auxiliary_query_timeout_sec"]
+    socket_timeout: float | None = _DEFAULTS["socket_timeout"]
+    deadline: float | None = _DEFAULTS["deadline"]
     resolve: Resolver | None = _DEFAULTS["resolve"]
     tcp_keepalive: bool | None = _DEFAULTS["tcp_keepalive"]
     tcp_keepalive_time: int | None = _DEFAULTS["tcp_keepalive_time"]

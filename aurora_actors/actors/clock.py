@@ -23,7 +23,7 @@ logger = logging.getLogger("aurora_actors.actors")
 LONGEST_WAIT_SECONDS: Final = 3600.0
 """The thread looks at the time at least this often; a wait for "never" (infinity) would raise OverflowError."""
 
-_Entry: TypeAlias = tuple[float, int, Ref, object]
+_Entry: TypeAlias = tuple[float, int, Ref | None, object]
 
 
 class Timer(Protocol):
@@ -72,6 +72,13 @@ class Clock:
 
         Raises RuntimeError if the process can start no more threads; the timer is then not set.
         """
+        self._set(due, ref, message)
+
+    def call_at(self, due: float, fn: Callable[[], object]) -> None:
+        """Call ``fn``, which never waits, in the clock's thread at ``due``; any thread. Raises as :meth:`tell_at`."""
+        self._set(due, None, fn)
+
+    def _set(self, due: float, ref: Ref | None, message: object) -> None:
         if self._thread is None:
             on_fork(self.reset)  # before the lock is held for the first time: another thread may fork meanwhile
         with self._condition:
@@ -114,9 +121,12 @@ class Clock:
                     continue
             for _, _, ref, message in due:  # outside the lock: telling runs code of others
                 try:
-                    tell(ref, message)
+                    if ref is not None:
+                        tell(ref, message)
+                    elif callable(message):
+                        message()
                 except BaseException:
-                    logger.exception("The clock could not tell %s", ref)
+                    logger.exception("The clock could not tell %s", ref or message)
             del due
 
     def _pop_due(self) -> list[_Entry]:
@@ -137,7 +147,7 @@ class HandClock:
 
     def __init__(self, start: float = 1000.0) -> None:
         self._now = start
-        self._heap: list[_Entry] = []
+        self._heap: list[tuple[float, int, Ref, object]] = []
         self._counter = count()
         self._lock = threading.Lock()
 
@@ -177,7 +187,7 @@ class HandClock:
         self._now = target
         settle()
 
-    def _pop(self, target: float) -> _Entry | None:
+    def _pop(self, target: float) -> tuple[float, int, Ref, object] | None:
         with self._lock:
             return heappop(self._heap) if self._heap and self._heap[0][0] <= target else None
 

@@ -14,6 +14,7 @@ from typing import Any
 from mysql.connector.errors import Error
 
 from aurora_actors.actors.asking import DeadlineExceeded
+from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_guard import (
     QUIET,
     SESSION_CHANGES,
@@ -117,20 +118,22 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
         if link.busy_since:
             return await base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        if unread or (starts and link.cell.view is not link.seen):
-            return await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
-        link.busy_since = monotonic()
-        try:
-            result = await base(self, *args, **kwargs)
-        except BaseException as error:
-            await link.failed(conn, error, name, args)
-            raise
+        news = starts and link.cell.view is not link.seen
+        if unread or news or nearest() != NEVER or link.limited:
+            result = await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
         else:
-            if changes:
-                noted(conn, name, args, kwargs)
+            link.busy_since = monotonic()
+            try:
+                result = await base(self, *args, **kwargs)
+            except BaseException as error:
+                await link.failed(conn, error, name, args)
+                raise
+            finally:
+                link.busy_since = 0.0
+        if not changes:
             return result
-        finally:
-            link.busy_since = 0.0
+        noted(conn, name, args, kwargs)
+        return result
 
     return method
 

@@ -8,10 +8,26 @@ from mysql.connector import OperationalError
 
 from aurora_actors import errors
 
-__all__ = ["FailoverError", "FailoverFailedError", "FailoverSuccessError", "TransactionResolutionUnknownError", "both"]
+__all__ = [
+    "DeadlineExceededError", "FailoverError", "FailoverFailedError", "FailoverSuccessError",
+    "TransactionResolutionUnknownError", "both",
+]  # fmt: skip
 
+TIMED_OUT = 3024
+"""ER_QUERY_TIMEOUT, by which the server itself says that a statement took too long."""
 LOST = 2013
 """CR_SERVER_LOST, by which applications and pools tell a connection that is of no more use."""
+
+
+class DeadlineExceededError(errors.DeadlineExceededError, OperationalError):
+    """The deadline came. See ``aurora_actors.errors``."""
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
+        self.args = (message,)
+        self.sqlstate = errors.DeadlineExceededError.sqlstate
+        # Applications and pools have to take the connection for lost where it is.
+        self.errno = TIMED_OUT if self.outcome is errors.Outcome.NOT_SENT else LOST
 
 
 class FailoverError(errors.FailoverError, OperationalError):
@@ -46,7 +62,8 @@ class FailoverFailedError(errors.FailoverFailedError, FailoverError):
         self.errno = LOST
 
 
-_MADE: tuple[type[errors.FailoverError], ...] = (
+_MADE: tuple[type[errors.OperationalError], ...] = (
+    DeadlineExceededError,
     FailoverSuccessError,
     TransactionResolutionUnknownError,
     FailoverFailedError,

@@ -16,6 +16,7 @@ from typing import Any
 import mysql.connector
 from mysql.connector.errors import Error
 
+from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
 from aurora_actors.drivers.mysql_session import handle_of, shut
@@ -195,16 +196,18 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
         if link.busy_since:
             return base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        if unread or (starts and link.cell.view is not link.seen):
-            return run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
-        link.busy_since = monotonic()
-        try:
-            result = base(self, *args, **kwargs)
-        except BaseException as error:
-            run_blocking(link.failed(conn, error, name, args))
-            raise
-        finally:
-            link.busy_since = 0.0
+        news = starts and link.cell.view is not link.seen
+        if unread or news or nearest() != NEVER or link.limited:
+            result = run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
+        else:
+            link.busy_since = monotonic()
+            try:
+                result = base(self, *args, **kwargs)
+            except BaseException as error:
+                run_blocking(link.failed(conn, error, name, args))
+                raise
+            finally:
+                link.busy_since = 0.0
         if changes:
             noted(conn, name, args, kwargs)
         return result

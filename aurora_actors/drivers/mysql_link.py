@@ -14,7 +14,9 @@ from time import monotonic
 from typing import Any
 
 from aurora_actors.actors.names import names
+from aurora_actors.deadlines import END_SECONDS, NEVER, limited
 from aurora_actors.drivers.base import Failure
+from aurora_actors.drivers.mysql_deadline import Alarm
 from aurora_actors.drivers.mysql_reading import (
     COMMITS,
     NAMES,
@@ -46,6 +48,8 @@ from aurora_actors.proxies.tie import Tie
 __all__ = ["NO_LINK", "Link"]
 
 Arguments = tuple[Any, ...]
+# What may still be sent when the deadline has passed: a pool resets the session of what it is given back.
+_CLEANS_UP = frozenset({"rollback", "reset_session", "cmd_reset_connection"})
 
 
 class Seen:
@@ -67,6 +71,8 @@ class Link(Tie):
         self.cell: Any = Seen
         self.seen: Any = Seen.view
         self.cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.limited = proxy is not None and bool(proxy.settings.deadline or proxy.settings.socket_timeout)
+        self._alarm: Alarm | None = None
         if proxy is not None and proxy.control is not None and proxy.recoverable:
             self.cell = proxy.control.cell
             self.seen = None
@@ -74,7 +80,11 @@ class Link(Tie):
             self.seen = None
 
     async def call(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
-        """The long way: there is news, a statement that has not been read before, or a plugin wants to see what is sent."""
+        """The long way: there is news, a deadline, a new statement, or a plugin wants to see what is sent."""
+        with limited(self.limit):
+            return await self._called(conn, name, args, perform)
+
+    async def _called(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
         text = text_of(name, args)
         if self.cell.view is not self.seen and name in STARTS:
             await self._catch_up(conn, name, text)
@@ -179,15 +189,33 @@ class Link(Tie):
             self.seen = view
 
     async def _performed(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
-        self.busy_since = monotonic()
+        began, until = monotonic(), self.until()
+        text = text_of(name, args)
+        if began >= until:
+            if name not in _CLEANS_UP and text.strip().rstrip(";").upper() != "ROLLBACK":
+                raise self.refused(NAMES.get(name, name), until)
+            # What the deadline cut off is cleaned up all the same.
+            until = began + END_SECONDS
+        alarm = None
+        if until != NEVER:
+            alarm = self._alarm = self._alarm or Alarm()
+            alarm.set(conn, until)
+        self.busy_since = began
         try:
             result = perform()
             return await result if isawaitable(result) else result
         except BaseException as error:
+            if alarm is not None and alarm.rang and isinstance(error, Exception):
+                operation = self._operation(status_of(conn), name, text, refused=False)
+                shut(conn)
+                self.leave()
+                raise self.late(operation, began, closed=True) from error
             await self.failed(conn, error, name, args)
             raise
         finally:
             self.busy_since = 0.0
+            if alarm is not None:
+                alarm.off()
 
     def _operation(self, status: int, name: str, text: str, *, refused: bool) -> Operation:
         in_transaction = bool(status & IN_TRANSACTION)

@@ -97,7 +97,8 @@ class PsycopgDriver:
         parameters = _at(access.parameters, place, limit)
         owner, function = getattr(access.target, "__self__", None), getattr(access.target, "__func__", None)
         connect = access.target
-        if guarded and isinstance(owner, type) and function is not None:
+        # Those that only carry a session, too: the guard knows deadlines of less than libpq's two seconds.
+        if isinstance(owner, type) and function is not None:
             connect = partial(function, guard_of(owner))
         made = connect("", **parameters)
         if isawaitable(made) is not access.asynchronous:
@@ -210,6 +211,7 @@ class PsycopgDriver:
             wire._aa_seen = None
         if proxy.executes:
             wire._aa_seen = None
+        wire._aa_limited = proxy.settings.deadline is not None or proxy.settings.socket_timeout is not None
 
     def swap(self, wire: Wire, new: Wire) -> None:
         link_of(wire).take(wire, new)

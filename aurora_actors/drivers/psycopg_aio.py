@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
 from typing import Any
 
+from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_guard import NO_LINK
 from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
@@ -28,7 +29,8 @@ def made_async(base: Any) -> type[Any]:
         _aa_through = staticmethod(through)
 
         async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._aa_cell.view is not self._aa_seen:
+            limited = nearest() != NEVER or self._aa_limited
+            if self._aa_cell.view is not self._aa_seen or (limited and self._aa_link is not NO_LINK):
                 return await self._aa_link.wait(self, gen, args, kwargs)
             status = self.pgconn.transaction_status
             if status != ACTIVE:

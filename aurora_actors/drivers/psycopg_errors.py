@@ -7,12 +7,19 @@ import psycopg
 from aurora_actors import errors
 
 __all__ = [
+    "DeadlineExceededError",
     "FailoverError",
     "FailoverFailedError",
     "FailoverSuccessError",
     "TransactionResolutionUnknownError",
     "both",
 ]
+
+
+class DeadlineExceededError(errors.DeadlineExceededError, psycopg.errors.QueryCanceled):
+    """The deadline came. See ``aurora_actors.errors``."""
+
+    sqlstate = errors.DeadlineExceededError.sqlstate
 
 
 class FailoverError(errors.FailoverError, psycopg.OperationalError):
@@ -38,6 +45,7 @@ class FailoverFailedError(errors.FailoverFailedError, FailoverError):
 
 
 _BOTH: dict[type[BaseException], type[BaseException]] = {
+    errors.DeadlineExceededError: DeadlineExceededError,
     errors.FailoverError: FailoverError,
     errors.FailoverSuccessError: FailoverSuccessError,
     errors.TransactionResolutionUnknownError: TransactionResolutionUnknownError,

@@ -17,6 +17,8 @@ import psycopg
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
 
+from aurora_actors.deadlines import NEVER, nearest
+from aurora_actors.drivers.psycopg_deadline import connecting
 from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
 from aurora_actors.flow.running import run_blocking
@@ -26,7 +28,10 @@ __all__ = ["guard_of", "link_of", "through_of"]
 log = logging.getLogger("aurora_actors.drivers")
 
 # psycopg's own names that an exchange rests on. Where a release lacks one, connections are psycopg's alone.
-_NEEDED = ("_check_connection_ok", "_pipeline_nolock", "_notice_handler", "_notify_handler", "wait", "transaction")
+_NEEDED = (
+    *("_check_connection_ok", "_connect_gen", "_pipeline_nolock", "_notice_handler", "_notify_handler", "wait"),
+    "transaction",
+)
 _NEEDED_MADE = ("_pipeline", "_num_transactions", "_prepared", "_tpc", "_notifies_backlog", "_closed")
 
 _classes: dict[type[Any], type[Any]] = {}
@@ -77,6 +82,7 @@ def _derived(base: type[Any]) -> type[Any]:
     own = {name: getattr(base, name) for name in ("__name__", "__qualname__", "__module__")}
     for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
         setattr(made, name, value)
+    made._connect_gen = classmethod(connecting(base._connect_gen))
     return made
 
 
@@ -112,6 +118,7 @@ _SHARED: dict[str, Any] = {
     "_aa_cell": Seen,
     "_aa_seen": Seen.view,
     "_aa_moved": False,
+    "_aa_limited": False,
     "_aa_busy_since": 0.0,
     "_aa_status": pq.TransactionStatus.IDLE,
     "stale": property(stale),
@@ -131,7 +138,8 @@ def _made(base: Any) -> type[Any]:
         _aa_through = staticmethod(through)
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._aa_cell.view is not self._aa_seen:
+            limited = nearest() != NEVER or self._aa_limited
+            if self._aa_cell.view is not self._aa_seen or (limited and self._aa_link is not NO_LINK):
                 return run_blocking(self._aa_link.wait(self, gen, args, kwargs))
             status = self.pgconn.transaction_status
             if status != ACTIVE:

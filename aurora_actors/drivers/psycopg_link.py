@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -18,6 +19,9 @@ from psycopg._connection_base import BaseConnection
 from psycopg._preparing import PrepareManager
 from psycopg.generators import notifies
 
+from aurora_actors.deadlines import END_SECONDS, NEVER, limited
+from aurora_actors.drivers.psycopg_deadline import Overdue, Steps, cancelled, pace
+from aurora_actors.drivers.psycopg_errors import DeadlineExceededError
 from aurora_actors.drivers.psycopg_reading import (
     ACTIVE,
     AT_REST,
@@ -67,7 +71,11 @@ class Link(Tie):
         return self.spare is not None or (self.acts and not conn._closed)
 
     async def wait(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The long way: for connections that have switched, or whose plugins want to see what is sent."""
+        """The long way: for connections that have switched, or whose plugins want to see what is sent; and deadlines."""
+        with limited(self.limit):
+            return await self._waited(conn, gen, args, kwargs)
+
+    async def _waited(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         starts = self.depth == 0 and gen.__name__ in STARTS
         if self.spare is not None and starts:
             self.exchange(conn)
@@ -117,7 +125,12 @@ class Link(Tie):
             self.note(query, conn)
         conn._aa_busy_since = monotonic()
         try:
-            return await self._through(conn, gen, args, kwargs)
+            until = self.until()
+            if until == NEVER:
+                return await self._through(conn, gen, args, kwargs)
+            return await self._bounded(conn, gen, args, kwargs, until)
+        except DeadlineExceededError:
+            raise
         except Exception as error:
             raised = await self.failed(conn, error, gen)
             if raised is error:
@@ -125,6 +138,38 @@ class Link(Tie):
             raise raised from error
         finally:
             conn._aa_busy_since = 0.0
+
+    async def _bounded(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> Any:
+        """The driver's wait, no longer than *until*. Raises ``DeadlineExceededError``."""
+        began = monotonic()
+        operation = self._operation(conn, gen.gi_frame.f_locals, gen, refused=False)
+        if began >= until:
+            if not (gen.__name__ == "_rollback_gen" or (gen.__name__ == "_exit_gen" and not operation.commits)):
+                gen.close()
+                raise self.refused(operation.name, until)
+            # What the deadline cut off is cleaned up all the same.
+            until = began + END_SECONDS
+        steps = Steps(gen)
+        try:
+            return await self._through(conn, steps.until(until), args, pace(args, kwargs, until))
+        except Overdue:
+            pass
+        idle = conn._pipeline is None and conn.pgconn.transaction_status != ACTIVE
+        try:
+            if not idle and await cancelled(conn):
+                until = monotonic() + END_SECONDS
+                return await self._through(conn, steps.until(until), args, pace(args, kwargs, until))
+        except psycopg.errors.QueryCanceled as error:
+            raise self.late(replace(operation, refused=True), began, closed=False) from error
+        except Overdue:
+            pass
+        gen.close()
+        if not idle:
+            # The answer would be taken for the next statement's.
+            if self.proxy is not None:
+                self.proxy.unwatch()
+            conn.pgconn.finish()
+        raise self.late(operation, began, closed=not idle)
 
     async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception:
         """What the application gets for *error*: the same object unless the connection was lost and a plugin acts."""
@@ -137,7 +182,8 @@ class Link(Tie):
         def operation(fault: Fault) -> Operation | None:
             if fault is Fault.READ_ONLY and not on_reader(conn):
                 return None
-            return self._operation(conn, error, gen, refused=fault is Fault.READ_ONLY)
+            found = locals_of(error, getattr(gen, "gi_code", None))
+            return self._operation(conn, found, gen, refused=fault is Fault.READ_ONLY)
 
         return await self.answer(error, failure_of(error, conn), operation)
 
@@ -214,9 +260,8 @@ class Link(Tie):
         """Until the published view has been looked at again."""
         self._seen = conn._aa_seen = None
 
-    def _operation(self, conn: Any, error: Exception, gen: Any, *, refused: bool) -> Operation:
+    def _operation(self, conn: Any, found: dict[str, Any], gen: Any, *, refused: bool) -> Operation:
         name = gen.__name__
-        found = locals_of(error, getattr(gen, "gi_code", None))
         owner = found.get("self")
         commits = name in COMMITS
         if name == "_exit_gen" and isinstance(owner, _TRANSACTIONS):

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from aurora_actors.actors.asking import ask_async
 from aurora_actors.actors.base import Ref, Request
+from aurora_actors.deadlines import nearest
 from aurora_actors.flow.io import LOGINS_AT_ONCE, DeadlineExceeded, Face
 
 __all__ = ["AsyncIo"]
@@ -39,7 +40,7 @@ class AsyncIo(Face):
     """A cancelled task leaves no future pending and no descriptor watched."""
 
     async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
-        return await ask_async(ref, request, until)
+        return await ask_async(ref, request, min(until, nearest()))
 
     async def wait(self, future: Future[R], until: float) -> R:
         async with _until(until):

@@ -15,6 +15,7 @@ from aurora_actors.actors.asking import DeadlineExceeded, ask
 from aurora_actors.actors.base import Ref, Request
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import names
+from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
 from aurora_actors.model.hosts import Host
@@ -147,15 +148,16 @@ class Face:
         return await names.canonical(access.resolve, host, self)
 
     async def connect(self, access: Access, place: Place | None, until: float | None, *, guarded: bool) -> Wire:
+        until = _nearer(until)
         async with self._login_turn(until):
             timeout = None if until is None else max(0.0, until - monotonic())
             return await self._driver.open(access, place, timeout, guarded=guarded)
 
     async def query(self, wire: Wire, sql: str, until: float) -> Rows:
-        return await self._driver.query(wire, sql, Sockets(self, until))
+        return await self._driver.query(wire, sql, Sockets(self, min(until, nearest())))
 
     async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        await self._driver.restore(old, new, Sockets(self, until))
+        await self._driver.restore(old, new, Sockets(self, min(until, nearest())))
 
     async def close(self, wire: Wire) -> None:
         await self._driver.close(wire)
@@ -166,7 +168,14 @@ class Face:
 
 def _left(until: float | None) -> float:
     """How long a name that was never found before may be looked up for."""
+    until = _nearer(until)
     return LONGEST_LOOK_UP_SECONDS if until is None else max(0.0, until - monotonic())
+
+
+def _nearer(until: float | None) -> float | None:
+    """*until*, or the application's deadline if that comes before it."""
+    nearer = min(NEVER if until is None else until, nearest())
+    return None if nearer == NEVER else nearer
 
 
 class _Logins:
@@ -210,7 +219,7 @@ class BlockingIo(Face):
     """The face for threads: each operation blocks the caller's thread, none longer than its deadline."""
 
     async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
-        return ask(ref, request, until)
+        return ask(ref, request, min(until, nearest()))
 
     async def wait(self, future: Future[R], until: float) -> R:
         try:

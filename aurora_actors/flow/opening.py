@@ -12,6 +12,7 @@ from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.messages import RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.system import Seed, system
+from aurora_actors.deadlines import nearest
 from aurora_actors.dialects.base import Dialect, Report
 from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.discovery import usable
@@ -84,7 +85,7 @@ async def _at_known(proxy: Proxy, control: Cluster, wanted: Role, here: Host | N
     writer = view.topology.writer
     hosts = (writer,) if wanted is Role.WRITER and writer is not None else view.topology.readers
     hosts = tuple(host for host in hosts if host.id not in view.down)
-    until = proxy.io.now() + proxy.settings.open_connection_retry_timeout_ms / 1000
+    until = min(proxy.io.now() + proxy.settings.open_connection_retry_timeout_ms / 1000, nearest())
     while hosts and proxy.io.now() < until:
         opened = proxy.io.now()
         chosen = proxy.choose(hosts, initial=True)
@@ -203,7 +204,7 @@ async def _elsewhere(proxy: Proxy, control: Cluster, host: Host, wanted: Role, w
 async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, error: Exception | None) -> Wire:
     """Search for the host that the connection should be on; *limit* in seconds."""
     io = proxy.io
-    until = io.now() + limit
+    until = min(io.now() + limit, nearest())
     want = Want(Mode.STRICT_WRITER if error is None else proxy.mode, None, 0.0, at)
     tries = 0
     while True:
@@ -240,7 +241,7 @@ def _pause(settings: Settings, tries: int) -> float:
 async def _topology_awaited(proxy: Proxy, control: Cluster) -> None:
     """Give the writer time to say that it is one; whoever waits in vain goes on without."""
     io, tries = proxy.io, 0
-    until = io.now() + proxy.settings.wait_for_initial_topology_ms / 1000
+    until = min(io.now() + proxy.settings.wait_for_initial_topology_ms / 1000, nearest())
     try:
         while not control.cell.standing.settled and io.now() < until:
             await io.ask(control.topology, RefreshTopology(until), until)

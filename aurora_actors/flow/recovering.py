@@ -10,7 +10,9 @@ from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.actors.base import ActorStopped
 from aurora_actors.actors.cluster import Cluster
 from aurora_actors.actors.messages import FindHost
+from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Wire
+from aurora_actors.model.deadlines import advice, overdue
 from aurora_actors.model.failover import Want, explained
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
@@ -79,7 +81,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
     """Find a host, switch to it, restore the session; the error for the application, which says where it is now."""
     io = proxy.io
     optional = call.fault is Fault.STALE and not proxy.must_leave()
-    until = call.at + (LONGEST_OPTIONAL_SECONDS if optional else proxy.settings.failover_timeout_sec)
+    until = min(call.at + (LONGEST_OPTIONAL_SECONDS if optional else proxy.settings.failover_timeout_sec), nearest())
     lost = proxy.host
     want = Want(proxy.mode, lost, proxy.opened, call.at)
     ledger = Ledger(call.at, verdict=io.now() - call.at)
@@ -159,23 +161,26 @@ def _succeeded(
     gone = "left before anything was sent" if call.fault is Fault.STALE else "lost"
     message = (
         f"the connection to {lost} was {gone} ({_line(call.error)}); it goes on at {proxy.host},"
-        f" {ledger.seconds:.3f} s later, its session restored. {_ADVICE[outcome].format(unit=unit)}"
+        f" {ledger.seconds:.3f} s later, its session restored. {advice(unit, outcome)}"
     )
     return _error(proxy, kind, message, outcome, proxy.host, attempts, ledger)
-
-
-_ADVICE = {
-    Outcome.NOT_SENT: "Nothing of the {unit} was sent: run it again",
-    Outcome.ROLLED_BACK: "The {unit} was rolled back: run it again from its beginning",
-    Outcome.UNKNOWN: "Whether the {unit} took effect is not known: look before you run it again",
-}
 
 
 def _failed(proxy: Proxy, control: Cluster, call: Recover, ledger: Ledger, attempts: list[Attempt]) -> Exception:
     probes = [replace(a, seconds=a.seconds - call.at) for a in control.cell.attempts if a.seconds >= call.at]
     tried = tuple(sorted((*attempts, *probes), key=lambda attempt: attempt.seconds))
-    proxy.driver.give_up(proxy.wire)
     outcome = outcome_of(call.operation)
+    if proxy.io.now() >= nearest():
+        # The application may have more time for its next statement, which goes on searching.
+        kind: type[errors.DeadlineExceededError] = proxy.driver.error(errors.DeadlineExceededError)
+        seconds = proxy.io.now() - call.at
+        message = (
+            f"the connection to {proxy.host} was lost ({_line(call.error)}), and"
+            f" {overdue('search for another host', seconds, outcome, closed=True)}"
+            f" (the {call.operation.name}). Tried: {'; '.join(map(str, tried)) or 'no host answered'}"
+        )
+        return kind(message, outcome=outcome, seconds=seconds)
+    proxy.driver.give_up(proxy.wire)
     message = (
         f"the connection to {proxy.host} was lost ({_line(call.error)}) and no host of cluster {control.name} was found"
         f" that fits {proxy.mode.value} within {proxy.io.now() - call.at:.1f} s (failover_timeout_sec). Tried: "

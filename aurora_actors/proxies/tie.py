@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
+from aurora_actors import errors
+from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Failure
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import Flow
+from aurora_actors.model.deadlines import overdue, past
 from aurora_actors.model.faults import Fault
-from aurora_actors.model.outcome import Operation
+from aurora_actors.model.outcome import Operation, Outcome, outcome_of
 from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
 
@@ -25,6 +29,7 @@ class Tie:
         self.outcome: Exception | None = None
         self.clean = True
         self.lost_for_good = False
+        self.limit = proxy.settings.deadline if proxy is not None else None
 
     def __del__(self) -> None:
         # The connection was dropped without close(): its cluster need not be kept for it.
@@ -79,6 +84,25 @@ class Tie:
             return await perform()
 
         return await proxy.execution(innermost)(Execute(operation, proxy.host))
+
+    def until(self) -> float:
+        """When the call that begins now has to end: ``NEVER``, or a time on the clock of ``time.monotonic()``."""
+        own = self.proxy.settings.socket_timeout if self.proxy is not None else None
+        return nearest() if own is None else min(nearest(), monotonic() + own)
+
+    def refused(self, name: str, until: float) -> Exception:
+        """The error for a call of which nothing was sent, since its deadline had passed."""
+        return self._overdue(past(name, monotonic() - until), Outcome.NOT_SENT, 0.0)
+
+    def late(self, operation: Operation, began: float, *, closed: bool) -> Exception:
+        """The error for a call that its deadline ended; *closed*: with its session."""
+        outcome, seconds = outcome_of(operation), monotonic() - began
+        return self._overdue(overdue(operation.name, seconds, outcome, closed=closed), outcome, seconds)
+
+    def _overdue(self, message: str, outcome: Outcome, seconds: float) -> Exception:
+        assert self.proxy is not None
+        kind: type[errors.DeadlineExceededError] = self.proxy.driver.error(errors.DeadlineExceededError)
+        return kind(message, outcome=outcome, seconds=seconds)
 
     def leave(self) -> None:
         """The session is about to be closed: nobody may touch its socket from here on."""

@@ -26,6 +26,7 @@ FILES = (
     "tests/drivers/test_mysql_cost.py",
     "tests/drivers/test_mysql_aborts.py",
     "tests/failover/test_mysql_cursors.py",
+    "tests/failover/test_mysql_deadlines.py",
     "tests/failover/test_mysql_failover.py",
     "tests/failover/test_mysql_idle.py",
     "tests/failover/test_mysql_interrupted.py",

@@ -1,0 +1,73 @@
+"""What a deadline does to a call of psycopg's, in the caller's thread or task, which wakes ten times a second anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from inspect import isawaitable
+from time import monotonic
+from typing import Any
+
+import psycopg
+
+from aurora_actors.deadlines import END_SECONDS, NEVER, nearest
+
+__all__ = ["Overdue", "Steps", "cancelled", "connecting", "pace"]
+
+PAUSE_SECONDS = 0.1
+"""How long psycopg itself sleeps at most before it looks whether it was interrupted."""
+SHORTEST_PAUSE_SECONDS = 0.001
+
+
+class Overdue(Exception):
+    """The deadline came. Not an ``OSError``, which psycopg for asyncio takes for a closed socket."""
+
+
+class Steps:
+    """A generator of psycopg's, taken as far as its deadline and, if need be, on from there."""
+
+    def __init__(self, gen: Generator[Any, Any, Any]) -> None:
+        self._gen = gen
+        self._state: Any = None
+
+    def until(self, until: float, late: type[Exception] = Overdue) -> Generator[Any, Any, Any]:
+        """To be driven in its place. Raises *late* between two steps; what has arrived is read first."""
+        try:
+            if self._state is None:
+                self._state = next(self._gen)
+            while True:
+                ready = yield self._state
+                self._state = self._gen.send(ready)
+                if monotonic() >= until:
+                    raise late("the deadline came")
+        except StopIteration as stop:
+            return stop.value
+
+
+def pace(args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> dict[str, Any]:
+    """*kwargs* of a wait with pauses of which the last one ends at *until*."""
+    left = max(SHORTEST_PAUSE_SECONDS, until - monotonic())
+    own = {} if args else {"interval": left / -(-left // PAUSE_SECONDS)}
+    return {**own, **kwargs}
+
+
+def connecting(base: Callable[..., Any]) -> Callable[..., Any]:
+    """psycopg's ``_connect_gen``, ended at the deadline; its own limit is of two whole seconds at least."""
+
+    def _connect_gen(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        gen, until = base.__func__(cls, *args, **kwargs), nearest()  # type: ignore[attr-defined]
+        return gen if until == NEVER else Steps(gen).until(until, psycopg.errors.ConnectionTimeout)
+
+    return _connect_gen
+
+
+async def cancelled(conn: Any) -> bool:
+    """Ask the server to cancel what runs on *conn*, for no longer than ``END_SECONDS``; False: it cannot be asked."""
+    if not psycopg.capabilities.has_cancel_safe():
+        return False  # an older libpq blocks for as long as it likes
+    try:
+        cancelling = conn.cancel_safe(timeout=END_SECONDS)
+        if isawaitable(cancelling):
+            await cancelling
+    except psycopg.Error:
+        return False
+    return True

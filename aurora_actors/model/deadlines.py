@@ -1,0 +1,31 @@
+"""What is said when a deadline comes, and what follows from it for what was under way."""
+
+from __future__ import annotations
+
+from aurora_actors.model.outcome import Outcome
+
+__all__ = ["advice", "overdue", "past"]
+
+
+def overdue(name: str, seconds: float, outcome: Outcome, *, closed: bool) -> str:
+    """The message for *name* that was under way for *seconds* when its deadline came."""
+    how = "its session was closed" if closed else "it was cancelled" if outcome is Outcome.ROLLED_BACK else "it was ended"
+    return f"the deadline came {seconds:.3f} s after the {name} began: {how}. {advice(name, outcome)}"
+
+
+def past(name: str, seconds: float) -> str:
+    """The message for *name*, whose deadline passed *seconds* ago."""
+    ago = f"its deadline passed {seconds:.3f} s ago"
+    return f"no time is left for the {name}, {ago}: nothing was sent. Give it a later deadline"
+
+
+def advice(unit: str, outcome: Outcome) -> str:
+    """What to do about *unit* after that outcome."""
+    return _ADVICE[outcome].format(unit=unit)
+
+
+_ADVICE = {
+    Outcome.NOT_SENT: "Nothing of the {unit} was sent: run it again",
+    Outcome.ROLLED_BACK: "The {unit} was rolled back: run it again from its beginning",
+    Outcome.UNKNOWN: "Whether the {unit} took effect is not known: look before you run it again",
+}
