@@ -158,13 +158,14 @@ class MysqlDriver:
         link = getattr(conn, "_aa_link", NO_LINK)
         return 0.0 if link is NO_LINK else link.busy_since
 
-    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> None:
+    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> tuple[str, ...]:
         old = inner(old)
         if old._aa_login is not None:
             args, kwargs = old._aa_login
             await in_time(new, lambda: new.cmd_change_user(*args, **kwargs), sockets)
         for statement in session_options(old, new):
             await asked(new, statement, sockets)
+        return ()
 
     def attach(self, wire: Wire, proxy: Any) -> None:
         conn = inner(wire)

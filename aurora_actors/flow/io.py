@@ -84,8 +84,8 @@ class Io(WaitsUntil, Protocol):
         """The rows of one internal statement, as text. Raises the driver's error."""
         ...
 
-    async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        """Give *new* the session of *old*."""
+    async def restore(self, old: Wire, new: Wire, until: float) -> tuple[str, ...]:
+        """Give *new* the session of *old*; what cannot be had there, by name."""
         ...
 
     async def close(self, wire: Wire) -> None: ...
@@ -154,8 +154,8 @@ class Face:
     async def query(self, wire: Wire, sql: str, until: float) -> Rows:
         return await self._driver.query(wire, sql, Sockets(self, until))
 
-    async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        await self._driver.restore(old, new, Sockets(self, until))
+    async def restore(self, old: Wire, new: Wire, until: float) -> tuple[str, ...]:
+        return await self._driver.restore(old, new, Sockets(self, until))
 
     async def close(self, wire: Wire) -> None:
         await self._driver.close(wire)

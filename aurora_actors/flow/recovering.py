@@ -135,7 +135,7 @@ async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledge
         if not proxy.mode.accepts(host) and not alone:
             raise WrongRole(f"it says that it is a {host.role.value}")
         if proxy.settings.transfer_session_state_on_switch:
-            await io.restore(proxy.wire, spare, proxy.login_limit(until))
+            ledger = replace(ledger, lacking=await io.restore(proxy.wire, spare, proxy.login_limit(until)))
     except BaseException:
         io.discard(spare)
         raise
@@ -157,9 +157,10 @@ def _succeeded(
     kind = errors.TransactionResolutionUnknownError if open_before else errors.FailoverSuccessError
     unit = "transaction" if open_before else call.operation.name
     gone = "left before anything was sent" if call.fault is Fault.STALE else "lost"
+    lacking = f" but for {', '.join(ledger.lacking)}" if ledger.lacking else ""
     message = (
         f"the connection to {lost} was {gone} ({_line(call.error)}); it goes on at {proxy.host},"
-        f" {ledger.seconds:.3f} s later, its session restored. {_ADVICE[outcome].format(unit=unit)}"
+        f" {ledger.seconds:.3f} s later, its session restored{lacking}. {_ADVICE[outcome].format(unit=unit)}"
     )
     return _error(proxy, kind, message, outcome, proxy.host, attempts, ledger)
 

@@ -11,6 +11,7 @@ from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation
+from aurora_actors.model.session_state import Session
 from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
 
@@ -24,6 +25,7 @@ class Tie:
         self.proxy = proxy
         self.outcome: Exception | None = None
         self.clean = True
+        self.session = Session()
         self.lost_for_good = False
 
     def __del__(self) -> None:
@@ -45,7 +47,8 @@ class Tie:
         proxy, clean = self.proxy, self.clean
         assert proxy is not None
         raised = await proxy.catch_up(operation)
-        if raised is not None and not (clean and isinstance(raised, FailoverSuccessError)):
+        silent = clean and isinstance(raised, FailoverSuccessError) and not (raised.ledger and raised.ledger.lacking)
+        if raised is not None and not silent:
             self.outcome = raised
             raise raised
         return not proxy.stale
