@@ -11,6 +11,7 @@ from aurora_actors.errors import ConfigurationError
 from aurora_actors.flow import discovery
 from aurora_actors.flow.io import BlockingIo, Io
 from aurora_actors.flow.opening import Plan, opened
+from aurora_actors.flow.recovering import set_up
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 from aurora_actors.model.failover import Mode
@@ -72,6 +73,12 @@ async def opening(
         pattern=settings.cluster_instance_host_pattern,
     )
     wire = await opened(proxy, plan)
+    try:
+        await set_up(proxy, wire, proxy.io.now() + settings.open_connection_retry_timeout_ms / 1000)
+    except BaseException:
+        proxy.closed()
+        proxy.io.discard(wire)
+        raise
     driver.attach(wire, proxy)
     return wire
 

@@ -127,6 +127,9 @@ _CORE = (
     _seconds("auxiliary_query_timeout_sec", 5.0, "5", "core", "limit of each statement of this package's own"),
     Setting("resolve", "callable", used_by=("core",), example="def resolve(host, port): return [(address, port)]",
             meaning="looks names up for this connection: host and port to a sequence of (address, port); may block"),
+    Setting("on_connect", "callable", used_by=("session",), example="def on_connect(conn): conn.execute(...)",
+            meaning="called with each new connection of the driver's, at first and after every switch; for asyncio it may"
+                    " be a coroutine function. What it leaves open is committed"),
     _flag("tcp_keepalive", None, "", "driver", "TCP keepalive; psycopg: keepalives"),
     Setting("tcp_keepalive_time", "int", wrapper_default="", unit="s", used_by=("driver",), least=0, most=_DAY_SECONDS,
             meaning="idle time before the first keepalive; psycopg: keepalives_idle", example="30"),
@@ -342,6 +345,7 @@ class Settings:
     wrapper_driver_dialect: str | None = _DEFAULTS["wrapper_driver_dialect"]
     auxiliary_query_timeout_sec: float = _DEFAULTS["auxiliary_query_timeout_sec"]
     resolve: Resolver | None = _DEFAULTS["resolve"]
+    on_connect: Callable[[Any], Any] | None = _DEFAULTS["on_connect"]
     tcp_keepalive: bool | None = _DEFAULTS["tcp_keepalive"]
     tcp_keepalive_time: int | None = _DEFAULTS["tcp_keepalive_time"]
     tcp_keepalive_interval: int | None = _DEFAULTS["tcp_keepalive_interval"]

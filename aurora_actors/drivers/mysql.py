@@ -165,7 +165,16 @@ class MysqlDriver:
             await in_time(new, lambda: new.cmd_change_user(*args, **kwargs), sockets)
         for statement in session_options(old, new):
             await asked(new, statement, sockets)
-        return ()
+        lacking: list[str] = []
+        for name, statement in old._aa_link.session.kept.items():
+            try:
+                await asked(new, statement, sockets)
+            except Error as error:
+                if failure_of(error).lost:
+                    raise
+                log.warning("%s of a session cannot be had on its new host: error %s", name, error.errno)
+                lacking.append(name)
+        return tuple(lacking)
 
     def attach(self, wire: Wire, proxy: Any) -> None:
         conn = inner(wire)
