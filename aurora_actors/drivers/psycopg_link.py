@@ -178,7 +178,7 @@ class Link(Tie):
         self.session = session
         if not session.pending:
             self.reported = None
-        if self.proxy is not None:
+        if self.proxy is not None and self.acts:
             self._way(conn, self.proxy)
 
     async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception:
