@@ -128,8 +128,7 @@ _CORE = (
     Setting("resolve", "callable", used_by=("core",), example="def resolve(host, port): return [(address, port)]",
             meaning="looks names up for this connection: host and port to a sequence of (address, port); may block"),
     Setting("on_connect", "callable", used_by=("session",), example="def on_connect(conn): conn.execute(...)",
-            meaning="called with each new connection of the driver's, at first and after every switch; for asyncio it may"
-                    " be a coroutine function. What it leaves open is committed"),
+            meaning="sets each new connection of the driver's up, at first and after every switch; may be a coroutine"),
     _flag("tcp_keepalive", None, "", "driver", "TCP keepalive; psycopg: keepalives"),
     Setting("tcp_keepalive_time", "int", wrapper_default="", unit="s", used_by=("driver",), least=0, most=_DAY_SECONDS,
             meaning="idle time before the first keepalive; psycopg: keepalives_idle", example="30"),
