@@ -12,7 +12,7 @@ from aurora_actors.errors import ConfigurationError, DeadlineExceededError, Outc
 from aurora_actors.flow import discovery
 from aurora_actors.flow.io import BlockingIo, Io
 from aurora_actors.flow.opening import Plan, opened
-from aurora_actors.flow.recovering import tries_again
+from aurora_actors.flow.recovering import set_up, tries_again
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.deadlines import past
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
@@ -80,13 +80,25 @@ async def opening(
     return wire
 
 
+async def _made(proxy: Proxy, plan: Plan, until: float) -> Any:
+    wire = await opened(proxy, plan)
+    try:
+        own = proxy.io.now() + proxy.settings.open_connection_retry_timeout_ms / 1000
+        await set_up(proxy, wire, min(own, until))
+    except BaseException:
+        proxy.closed()
+        proxy.io.discard(wire)
+        raise
+    return wire
+
+
 async def _opened_in_time(proxy: Proxy, plan: Plan) -> Any:
     began, until = proxy.io.now(), nearest()
     kind: type[DeadlineExceededError] = proxy.driver.error(DeadlineExceededError)
     if began >= until:
         raise kind(past("connect", began - until), outcome=Outcome.NOT_SENT)
     try:
-        return await opened(proxy, plan)
+        return await _made(proxy, plan, until)
     except tries_again(proxy) as error:
         seconds = proxy.io.now() - began
         if proxy.io.now() < until:

@@ -129,6 +129,8 @@ _CORE = (
             meaning="limit of the connect and of each call, failover and all, as within `aurora_actors.deadline()`"),
     Setting("resolve", "callable", used_by=("core",), example="def resolve(host, port): return [(address, port)]",
             meaning="looks names up for this connection: host and port to a sequence of (address, port); may block"),
+    Setting("on_connect", "callable", used_by=("session",), example="def on_connect(conn): conn.execute(...)",
+            meaning="sets each new connection of the driver's up, at first and after every switch; may be a coroutine"),
     _flag("tcp_keepalive", None, "", "driver", "TCP keepalive; psycopg: keepalives"),
     Setting("tcp_keepalive_time", "int", wrapper_default="", unit="s", used_by=("driver",), least=0, most=_DAY_SECONDS,
             meaning="idle time before the first keepalive; psycopg: keepalives_idle", example="30"),
@@ -345,6 +347,7 @@ class Settings:
     socket_timeout: float | None = _DEFAULTS["socket_timeout"]
     deadline: float | None = _DEFAULTS["deadline"]
     resolve: Resolver | None = _DEFAULTS["resolve"]
+    on_connect: Callable[[Any], Any] | None = _DEFAULTS["on_connect"]
     tcp_keepalive: bool | None = _DEFAULTS["tcp_keepalive"]
     tcp_keepalive_time: int | None = _DEFAULTS["tcp_keepalive_time"]
     tcp_keepalive_interval: int | None = _DEFAULTS["tcp_keepalive_interval"]

@@ -75,7 +75,8 @@ def test_every_parameter_of_the_aws_wrapper_is_known() -> None:
     aliases = {alias for row in SETTINGS.values() for alias in row.aliases}
     assert len(names) == 112
     assert names - aliases == SETTINGS.keys() - {name for name, row in SETTINGS.items() if row.is_ours}
-    assert {name for name, row in SETTINGS.items() if row.is_ours} == {"resolve", "monitors", "deadline"}
+    ours = {"deadline", "monitors", "on_connect", "resolve"}
+    assert {name for name, row in SETTINGS.items() if row.is_ours} == ours
 
 
 def test_rows_are_complete_and_the_available_ones_are_attributes() -> None:

@@ -221,7 +221,7 @@ class Driver(Protocol):
         """Since when a call on *wire* waits for its host (``time.monotonic()``); 0.0: none does. Any thread."""
         ...
 
-    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> None:
+    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> tuple[str, ...]:
         """Give *new* the session of *old*, as far as the driver can see it."""
         ...
 

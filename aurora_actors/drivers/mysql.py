@@ -158,13 +158,23 @@ class MysqlDriver:
         link = getattr(conn, "_aa_link", NO_LINK)
         return 0.0 if link is NO_LINK else link.busy_since
 
-    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> None:
+    async def restore(self, old: Wire, new: Wire, sockets: Waits) -> tuple[str, ...]:
         old = inner(old)
         if old._aa_login is not None:
             args, kwargs = old._aa_login
             await in_time(new, lambda: new.cmd_change_user(*args, **kwargs), sockets)
         for statement in session_options(old, new):
             await asked(new, statement, sockets)
+        lacking: list[str] = []
+        for name, statement in old._aa_link.session.kept.items():
+            try:
+                await asked(new, statement, sockets)
+            except Error as error:
+                if failure_of(error).lost:
+                    raise
+                log.warning("%s of a session cannot be had on its new host: error %s", name, error.errno)
+                lacking.append(name)
+        return tuple(lacking)
 
     def attach(self, wire: Wire, proxy: Any) -> None:
         conn = inner(wire)

@@ -40,8 +40,9 @@ from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.recovering import tries_again
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
-from aurora_actors.model.mysql_statements import commits, looks_back, used_database
+from aurora_actors.model.mysql_statements import commits, effects_of, looks_back, used_database
 from aurora_actors.model.outcome import Operation
+from aurora_actors.model.session_state import Session
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.proxies.tie import Tie
 
@@ -88,9 +89,17 @@ class Link(Tie):
         text = text_of(name, args)
         if self.cell.view is not self.seen and name in STARTS:
             await self._catch_up(conn, name, text)
-        self._note(conn, text)
+        harmed = bool(text) and not harmless(text)
+        effects = effects_of(text) if harmed else ()
+        if effects is None and used_database(text) is None:
+            self.clean = False
         operation = Operation(NAMES.get(name, name), text)
-        return await self.executed(operation, partial(self._performed, conn, name, args, perform))
+        result = await self.executed(operation, partial(self._performed, conn, name, args, perform))
+        if effects:
+            self.session = self.session.after(effects, in_transaction=False)
+        elif harmed and (database := used_database(text)) is not None:
+            conn._aa_database = database
+        return result
 
     async def failed(self, conn: Any, error: BaseException, name: str, args: Arguments) -> None:
         """Raise what the application gets in place of *error*, if the connection was lost and a plugin acts."""
@@ -159,19 +168,9 @@ class Link(Tie):
                     await result
         finally:
             self.busy_since = 0.0
-        self.clean = True
+        self.clean, self.session = True, Session()
         if proxy is not None:
             proxy.watch(conn)
-
-    def _note(self, conn: Any, text: str) -> None:
-        """A statement that has not been read before: does it leave something in the session that a new one would lack?"""
-        if not text or harmless(text):
-            return
-        database = used_database(text)
-        if database is None:
-            self.clean = False
-        else:
-            conn._aa_database = database
 
     async def _catch_up(self, conn: Any, name: str, text: str) -> None:
         """The published view has changed: go elsewhere before the call, if need be and nothing is open here."""

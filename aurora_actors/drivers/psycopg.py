@@ -28,6 +28,7 @@ from aurora_actors.drivers.psycopg_guard import guard_of, link_of, through_of
 from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_probe import logged_in
 from aurora_actors.drivers.psycopg_reading import failure_of
+from aurora_actors.drivers.psycopg_tracking import replayed
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.model.hosts import Role
 from aurora_actors.settings import Settings
@@ -48,8 +49,6 @@ _KEEPING_ALIVE = frozenset(
 _ROUTING = frozenset({"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts", "service"})
 # One `key = value` of a conninfo string, as libpq reads it. libpq itself refuses keys that are not its own.
 _PAIR = re.compile(r"([\w-]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)\s*", re.DOTALL)
-# What the session reports of itself however it was set, and what a new session can be given.
-_REPORTED = ("client_encoding", "TimeZone", "DateStyle", "IntervalStyle", "application_name")
 
 
 class PsycopgDriver:
@@ -182,25 +181,8 @@ class PsycopgDriver:
         since: float = getattr(wire, "_aa_busy_since", 0.0)
         return since
 
-    async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> None:
-        try:
-            wanted = {name: old.pgconn.parameter_status(name.encode()) for name in _REPORTED}
-        except psycopg.OperationalError:
-            # psycopg itself finished it, as it does when the cancelling of an interrupted statement comes to nothing.
-            if not link_of(old).clean:
-                log.warning("what a lost session had set cannot be read any more: the new one begins without it")
-            return
-        changed = [
-            (name, value)
-            for name, value in wanted.items()
-            if value is not None and value != new.pgconn.parameter_status(name.encode())
-        ]
-        if changed:
-            calls = ", ".join(
-                f"pg_catalog.set_config({_quoted(name, new)}, {_quoted(value.decode(), new)}, false)"
-                for name, value in changed
-            )
-            await answer_to(new.pgconn, f"SELECT {calls}", sockets)
+    async def restore(self, old: Wire, new: Wire, sockets: Sockets) -> tuple[str, ...]:
+        return await replayed(old, new, sockets)
 
     def attach(self, wire: Wire, proxy: Any) -> None:
         if not hasattr(wire, "_aa_link"):
@@ -291,11 +273,6 @@ def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
         if reader.has_section(str(name)):
             return dict(reader.items(str(name)))
     raise ConfigurationError(f"service {name!r} stands in none of {', '.join(map(str, files))}")
-
-
-def _quoted(text: str, wire: Wire) -> str:
-    quoted: bytes = pq.Escaping(wire.pgconn).escape_literal(text.encode())
-    return quoted.decode()
 
 
 def _rows(result: Any) -> Rows:

@@ -153,7 +153,9 @@ def _made(base: Any) -> type[Any]:
                 query = found.get("query")
                 # A composed query cannot be hashed.
                 if (query.__class__ is not str and query is not None) or query not in HARMLESS:
-                    self._aa_link.note(query, self)
+                    link = self._aa_link
+                    if link is not NO_LINK:
+                        return run_blocking(link.wait(self, gen, args, kwargs))
             self._aa_busy_since = monotonic()
             try:
                 return base_wait(self, gen, *args, **kwargs)

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 import psycopg
+from psycopg import pq
 from psycopg._connection_base import BaseConnection
 from psycopg._preparing import PrepareManager
 from psycopg.generators import notifies
@@ -31,22 +32,24 @@ from aurora_actors.drivers.psycopg_reading import (
     OPEN,
     SENDS_NOTHING,
     STARTS,
+    effects_in,
     failure_of,
-    harmless,
     locals_of,
     on_reader,
-    query_of,
     statement_to_come,
     text_of,
 )
+from aurora_actors.drivers.psycopg_tracking import block_effects, done_effects, reported
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation
+from aurora_actors.model.session_state import Effect, Session, only_transactions
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.proxies.tie import Tie
 
 __all__ = ["Link"]
 
+INERROR = pq.TransactionStatus.INERROR
 Through = Callable[..., Flow[Any]]
 """``through(conn, gen, args, kwargs)``: the driver's own wait."""
 
@@ -63,6 +66,7 @@ class Link(Tie):
         self.began = 0
         self.spare: Any = None
         self.moved = False
+        self.reported: dict[str, bytes] | None = None
         self._through = through
         self._seen: Any = None
         self._retired = False
@@ -109,33 +113,44 @@ class Link(Tie):
                 return
         # Once for each view: what it says has been acted on.
         self._seen = view
-        if not proxy.executes and self.spare is None:
-            conn._aa_seen = view
+        self._way(conn, proxy)
 
-    def note(self, query: Any, conn: Any) -> None:
-        """A statement that has not been read before: does it leave something in the session that a new one would lack?"""
-        self.clean = self.clean and harmless(query, conn)
+    def _way(self, conn: Any, proxy: Proxy) -> None:
+        """Whether calls may go the short way: not while the end of a transaction has to be seen."""
+        short = self.spare is None and not self.session.pending and not proxy.executes
+        conn._aa_seen = self._seen if short else None
 
     async def _guarded(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         status = conn.pgconn.transaction_status
         if status != ACTIVE:
             conn._aa_status = status
-        query = query_of(gen)
-        if query is not None:
-            self.note(query, conn)
+        frame = getattr(gen, "gi_frame", None)
+        found = dict(frame.f_locals) if frame is not None else {}
+        effects = self._announced(conn, gen.__name__, found)
         conn._aa_busy_since = monotonic()
         try:
             until = self.until()
             if until == NEVER:
-                return await self._through(conn, gen, args, kwargs)
-            return await self._bounded(conn, gen, args, kwargs, until)
-        except DeadlineExceededError:
-            raise
+                result = await self._through(conn, gen, args, kwargs)
+            else:
+                result = await self._bounded(conn, gen, args, kwargs, until)
         except Exception as error:
+            if effects is None or effects or self.session.pending:
+                self._took_none(conn, effects)
+            if isinstance(error, DeadlineExceededError):
+                raise
             raised = await self.failed(conn, error, gen)
             if raised is error:
                 raise
             raise raised from error
+        except BaseException:
+            # Cut off: whether the statement succeeded nobody knows.
+            self.clean = self.clean and effects is not None and only_transactions(effects)
+            raise
+        else:
+            if effects is None or effects or self.session.pending:
+                self._took_effect(conn, gen.__name__, found, effects)
+            return result
         finally:
             conn._aa_busy_since = 0.0
 
@@ -170,6 +185,47 @@ class Link(Tie):
                 self.proxy.unwatch()
             conn.pgconn.finish()
         raise self.late(operation, began, closed=not idle)
+
+    def _announced(self, conn: Any, name: str, found: dict[str, Any]) -> tuple[Effect, ...] | None:
+        """What the call is about to do to the session, as far as the text of a statement tells; see ``effects_in``."""
+        query = found.get("query")
+        effects = effects_in(query, conn) if query is not None else ()
+        if effects is None or not only_transactions(effects):
+            if self.reported is None:
+                self.reported = reported(conn)
+            if name != "_execute_gen" or conn._pipeline is not None:
+                # The answers come later, or there are several.
+                return None
+        return effects
+
+    def _took_effect(self, conn: Any, name: str, found: dict[str, Any], effects: tuple[Effect, ...] | None) -> None:
+        """A call succeeded that changed the session, or in a transaction that did."""
+        self.clean = self.clean and effects is not None
+        done = done_effects((effects or ()) + block_effects(name, found), found, failed=conn._aa_status == INERROR)
+        kinds = {effect.kind for effect in done}
+        if "discard all" in kinds:
+            self.clean = True
+        at_rest = conn.pgconn.transaction_status == pq.TransactionStatus.IDLE
+        if at_rest and self.session.pending and kinds.isdisjoint({"commit", "rollback"}):
+            # Ended where nobody could see how: in a pipeline, or by a procedure.
+            self.clean = False
+        self._held(conn, self.session.after(done, in_transaction=not at_rest))
+
+    def _took_none(self, conn: Any, effects: tuple[Effect, ...] | None) -> None:
+        """The call failed. Where the session lives on, an open transaction that is gone was rolled back."""
+        status = conn.pgconn.transaction_status
+        if status == DEAD:
+            return
+        self.clean = self.clean and effects is not None and (len(effects) < 2 or only_transactions(effects))
+        rolled_back = (Effect("rollback"),) if status == pq.TransactionStatus.IDLE else ()
+        self._held(conn, self.session.after(rolled_back, in_transaction=not rolled_back))
+
+    def _held(self, conn: Any, session: Session) -> None:
+        self.session = session
+        if not session.pending:
+            self.reported = None
+        if self.proxy is not None and self.acts:
+            self._way(conn, self.proxy)
 
     async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception:
         """What the application gets for *error*: the same object unless the connection was lost and a plugin acts."""
@@ -219,6 +275,7 @@ class Link(Tie):
             self.proxy.watch(conn)
         spare.pgconn.finish()
         self.moved = self.clean = True
+        self.session, self.reported = Session(self.session.kept), None
         conn._aa_moved = True
         self._long_way(conn)
 

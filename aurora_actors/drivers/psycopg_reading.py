@@ -8,7 +8,8 @@ import psycopg
 from psycopg import pq
 
 from aurora_actors.drivers.base import Failure
-from aurora_actors.model.session import leaves_nothing
+from aurora_actors.model.session import MOST_TEXTS, effects_of
+from aurora_actors.model.session_state import Effect, only_transactions
 
 __all__ = [
     "ACTIVE",
@@ -20,11 +21,10 @@ __all__ = [
     "OPEN",
     "SENDS_NOTHING",
     "STARTS",
+    "effects_in",
     "failure_of",
-    "harmless",
     "locals_of",
     "on_reader",
-    "query_of",
     "statement_to_come",
     "text_of",
 ]
@@ -60,8 +60,6 @@ COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
 _SETTERS = {f"_set_{name}_gen" for name in ("autocommit", "isolation_level", "read_only", "deferrable")}
 SENDS_NOTHING = {"notifies", *_SETTERS}
 
-MOST_TEXTS = 4096
-"""How many harmless statements are remembered; a program that makes up a new text for each gains nothing from more."""
 HARMLESS: set[str | None] = {None}
 """Statements known to leave nothing in their session. Only changed by single operations, so that no thread needs a lock."""
 
@@ -112,25 +110,16 @@ def statement_to_come(gen: Any) -> str:
     return text_of(frame.f_locals) if frame is not None else ""
 
 
-def query_of(gen: Any) -> Any:
-    """The query that a generator which has not begun is going to send, as the application gave it; None: it has none."""
-    frame = getattr(gen, "gi_frame", None)
-    return frame.f_locals.get("query") if frame is not None else None
-
-
-def harmless(query: Any, conn: Any) -> bool:
-    """Whether *query* leaves nothing in its session; each text is read once."""
-    if isinstance(query, str) and query in HARMLESS:
-        return True
+def effects_in(query: Any, conn: Any) -> tuple[Effect, ...] | None:
+    """What *query* does to its session; None: something that no new one can be given. Harmless texts are remembered."""
     try:
         text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else query.as_string(conn)
     except (AttributeError, UnicodeDecodeError, psycopg.Error):
-        return False
-    if not leaves_nothing(text):
-        return False
-    if isinstance(query, str):
+        return None
+    effects = effects_of(text)
+    if isinstance(query, str) and effects is not None and only_transactions(effects):
         if len(HARMLESS) >= MOST_TEXTS:
             HARMLESS.clear()
             HARMLESS.add(None)
         HARMLESS.add(query)
-    return True
+    return effects

@@ -9,12 +9,14 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from inspect import isawaitable
 from time import monotonic
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from aurora_actors.actors.asking import ask_async
 from aurora_actors.actors.base import Ref, Request
 from aurora_actors.deadlines import nearest
+from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.io import LOGINS_AT_ONCE, DeadlineExceeded, Face
 
 __all__ = ["AsyncIo"]
@@ -65,6 +67,13 @@ class AsyncIo(Face):
 
         threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
         return await _brought(reply)
+
+    async def called(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
+        async with _until(until):
+            made = hook(wire)
+            if isawaitable(made):
+                await made
+            await wire.commit()
 
     async def readable_until(self, fd: int, until: float) -> None:
         loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
+from inspect import isawaitable
 from time import monotonic, sleep
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from aurora_actors.actors.names import names
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
+from aurora_actors.errors import ConfigurationError
 from aurora_actors.model.hosts import Host
 
 __all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "Sockets", "WaitsUntil"]
@@ -85,8 +87,12 @@ class Io(WaitsUntil, Protocol):
         """The rows of one internal statement, as text. Raises the driver's error."""
         ...
 
-    async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        """Give *new* the session of *old*."""
+    async def called(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
+        """Call *hook* of the application's with *wire*, and commit. Raises what it raises, or ``DeadlineExceeded``."""
+        ...
+
+    async def restore(self, old: Wire, new: Wire, until: float) -> tuple[str, ...]:
+        """Give *new* the session of *old*; what cannot be had there, by name."""
         ...
 
     async def close(self, wire: Wire) -> None: ...
@@ -156,8 +162,8 @@ class Face:
     async def query(self, wire: Wire, sql: str, until: float) -> Rows:
         return await self._driver.query(wire, sql, Sockets(self, min(until, nearest())))
 
-    async def restore(self, old: Wire, new: Wire, until: float) -> None:
-        await self._driver.restore(old, new, Sockets(self, min(until, nearest())))
+    async def restore(self, old: Wire, new: Wire, until: float) -> tuple[str, ...]:
+        return await self._driver.restore(old, new, Sockets(self, min(until, nearest())))
 
     async def close(self, wire: Wire) -> None:
         await self._driver.close(wire)
@@ -234,6 +240,31 @@ class BlockingIo(Face):
 
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return fn(*args, **kwargs)
+
+    async def called(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
+        line = self._driver.line(wire)
+        rung = threading.Event()
+
+        def ring() -> None:
+            rung.set()
+            if line is not None:
+                line.sever()
+
+        alarm = threading.Timer(max(0.0, until - monotonic()), ring)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            if isawaitable(hook(wire)):
+                raise ConfigurationError("on_connect of connect() is a plain function; aio.connect() takes a coroutine")
+            wire.commit()
+        except Exception as error:
+            if rung.is_set():
+                raise DeadlineExceeded("on_connect did not end in time") from error
+            raise
+        finally:
+            alarm.cancel()
+            if line is not None:
+                line.close()
 
     async def readable_until(self, fd: int, until: float) -> None:
         _select(fd, selectors.EVENT_READ, until)

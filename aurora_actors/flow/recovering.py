@@ -22,7 +22,7 @@ from aurora_actors.plugin import Recover
 if TYPE_CHECKING:
     from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "renewed", "tries_again"]
+__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "renewed", "set_up", "tries_again"]
 
 FIRST_PAUSE_SECONDS = 0.025
 """Before the second try at a host that was said to be there; doubled each time."""
@@ -31,13 +31,17 @@ LONGEST_OPTIONAL_SECONDS = 5.0
 """How long a connection that still works may try to get to the host that it should be on."""
 
 
+class SetUpFailed(Exception):
+    """The application's ``on_connect`` did not do on a new session what it did on the first."""
+
+
 class WrongRole(Exception):
     """A host answered, in a role that the connection cannot use."""
 
 
 def tries_again(proxy: Proxy) -> tuple[type[Exception], ...]:
     """What a try to reach a host may raise that the next try may not."""
-    return (*proxy.driver.errors, WrongRole, ValueError, DeadlineExceeded)
+    return (*proxy.driver.errors, WrongRole, SetUpFailed, ValueError, DeadlineExceeded)
 
 
 def pause(tries: int) -> float:
@@ -112,7 +116,8 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
 
 def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Exception) -> Want:
     """What to ask for when *host* could not be had: one that refused lives, any other has to prove itself anew."""
-    refused = not isinstance(error, WrongRole) and not proxy.driver.failure(error, None).lost
+    lives = isinstance(error, SetUpFailed)
+    refused = lives or not (isinstance(error, WrongRole) or proxy.driver.failure(error, None).lost)
     want = replace(want, since=proxy.io.now())
     return want if refused else replace(want, lost=host, opened=began)
 
@@ -126,6 +131,17 @@ async def renewed(proxy: Proxy, control: Cluster, host: Host) -> None:
     await _moved(proxy, control, host, at + proxy.settings.failover_timeout_sec, Ledger(at))
 
 
+async def set_up(proxy: Proxy, wire: Wire, until: float) -> None:
+    """Have the application set *wire* up, if it wants to. Raises what ``on_connect`` raises."""
+    hook = proxy.settings.on_connect
+    if hook is not None:
+        try:
+            await proxy.io.called(hook, wire, proxy.login_limit(until))
+        except Exception as error:
+            error.add_note("aurora_actors: raised by on_connect, within which a new connection is set up")
+            raise
+
+
 async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger) -> Ledger:
     io = proxy.io
     opened = io.now()
@@ -136,8 +152,12 @@ async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledge
         alone = len(control.cell.view.topology.hosts) == 1
         if not proxy.mode.accepts(host) and not alone:
             raise WrongRole(f"it says that it is a {host.role.value}")
+        try:
+            await set_up(proxy, spare, until)
+        except Exception as error:
+            raise SetUpFailed(f"on_connect failed: {type(error).__name__}: {_line(error)}") from error
         if proxy.settings.transfer_session_state_on_switch:
-            await io.restore(proxy.wire, spare, proxy.login_limit(until))
+            ledger = replace(ledger, lacking=await io.restore(proxy.wire, spare, proxy.login_limit(until)))
     except BaseException:
         io.discard(spare)
         raise
@@ -159,9 +179,10 @@ def _succeeded(
     kind = errors.TransactionResolutionUnknownError if open_before else errors.FailoverSuccessError
     unit = "transaction" if open_before else call.operation.name
     gone = "left before anything was sent" if call.fault is Fault.STALE else "lost"
+    lacking = f" but for {', '.join(ledger.lacking)}" if ledger.lacking else ""
     message = (
         f"the connection to {lost} was {gone} ({_line(call.error)}); it goes on at {proxy.host},"
-        f" {ledger.seconds:.3f} s later, its session restored. {advice(unit, outcome)}"
+        f" {ledger.seconds:.3f} s later, its session restored{lacking}. {advice(unit, outcome)}"
     )
     return _error(proxy, kind, message, outcome, proxy.host, attempts, ledger)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 from aurora_actors.model.session import LONGEST_TEXT
+from aurora_actors.model.session_state import Effect
 
-__all__ = ["commits", "leaves_nothing", "looks_back", "used_database"]
+__all__ = ["commits", "effects_of", "leaves_nothing", "looks_back", "used_database"]
 
 # `/*! … */` is no comment: the server runs it.
 _BLANK = r"(?:\s|--[^\n]*\n|\#[^\n]*\n|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)*+"
@@ -46,6 +47,20 @@ _LOOKS_BACK = re.compile(
 )
 
 
+# A value of which the text tells what it is, whatever sql_mode says; a placeholder (%) is none.
+_VALUE = r"(?:'(?:[^'\\%]|'')*+'|[-+]?[\w.]+)"
+_ASSIGNS = rf"(?:(?:session|local)\s+|@@(?:session\.|local\.)?)?(?P<name>[a-z_]\w*)\s*=\s*(?P<value>{_VALUE})"
+_ONE = re.compile(rf"\s*{_ASSIGNS}\s*(?:,|\Z)", re.IGNORECASE)
+_SETS = re.compile(
+    rf"{_BLANK}set\s+(?:(?P<words>names|character\s+set|charset|role)\s+(?P<value>{_VALUE}(?:\s+collate\s+{_VALUE})?)"
+    rf"|session\s+transaction\s+(?P<mode>isolation\s+level\s+[a-z]+(?:\s+[a-z]+)?|read\s+(?:only|write))"
+    rf"|(?P<several>[^;]+?)){_BLANK};?{_BLANK}",
+    re.IGNORECASE,
+)
+# Of one statement, or known to the server as something else than a setting of the session.
+_NO_SETTING = frozenset({"insert_id", "last_insert_id", "timestamp", "rand_seed1", "rand_seed2", "password"})
+
+
 def looks_back(text: str) -> bool:
     """Whether *text* asks what the statement before it did, which only the same session can tell."""
     return _LOOKS_BACK.search(text) is not None
@@ -77,6 +92,33 @@ def used_database(text: str) -> str | None:
         return None
     name = match[1]
     return name[1:-1].replace("``", "`") if name.startswith("`") else name
+
+
+def effects_of(text: str) -> tuple[Effect, ...] | None:
+    """What *text*, a ``SET`` alone, does to its session; None: it is another statement, or not fully understood.
+
+    No transaction undoes it.
+    """
+    match = None if len(text) > LONGEST_TEXT or _TELLTALE.search(text.replace("@@", "")) else _SETS.fullmatch(text)
+    if match is None:
+        return None
+    if match["words"]:
+        key = "role" if match["words"].lower() == "role" else "names"
+        return (Effect("set", key, f"SET {match['words']} {match['value']}"),)
+    if match["mode"]:
+        key = "transaction_isolation" if match["mode"].lower().startswith("isolation") else "transaction_read_only"
+        return (Effect("set", key, f"SET SESSION TRANSACTION {match['mode']}"),)
+    found: list[Effect] = []
+    rest = match["several"].strip()
+    while rest and (one := _ONE.match(rest)):
+        name, value, rest = one["name"].lower(), one["value"], rest[one.end() :]
+        if name in _NO_SETTING:
+            return None
+        if value.lower() == "default":
+            found.append(Effect("reset", name))
+        else:
+            found.append(Effect("set", name, f"SET SESSION {name} = {value}"))
+    return tuple(found) if found and not rest else None
 
 
 def _parts(text: str) -> list[str]:

@@ -38,7 +38,7 @@ class Ledger:
     """When each step of one failover was reached, in seconds after the first symptom; None: not reached.
 
     ``symptom_at`` is on the clock of ``time.monotonic()``. ``searched`` is False when the new writer was
-    already known, so that nobody had to look for it.
+    already known, so that nobody had to look for it. ``lacking``: what of the session the new host refused.
     """
 
     symptom_at: float
@@ -48,6 +48,7 @@ class Ledger:
     verified: float | None = None
     restored: float | None = None
     searched: bool = False
+    lacking: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

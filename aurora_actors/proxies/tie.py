@@ -15,6 +15,7 @@ from aurora_actors.flow.running import Flow
 from aurora_actors.model.deadlines import overdue, past
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation, Outcome, outcome_of
+from aurora_actors.model.session_state import Session
 from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
 
@@ -28,6 +29,7 @@ class Tie:
         self.proxy = proxy
         self.outcome: Exception | None = None
         self.clean = True
+        self.session = Session()
         self.lost_for_good = False
         self.limit = proxy.settings.deadline if proxy is not None else None
 
@@ -50,7 +52,8 @@ class Tie:
         proxy, clean = self.proxy, self.clean
         assert proxy is not None
         raised = await proxy.catch_up(operation)
-        if raised is not None and not (clean and isinstance(raised, FailoverSuccessError)):
+        silent = clean and isinstance(raised, FailoverSuccessError) and not (raised.ledger and raised.ledger.lacking)
+        if raised is not None and not silent:
             self.outcome = raised
             raise raised
         return not proxy.stale

@@ -112,3 +112,20 @@ def test_one_function_of_ours_runs_per_execute_and_none_per_fetch(
         del functions["first"]  # reads the statement's text
     assert functions == {"execute": ["wait"], "fetch": [], "fetch many": []}
     system.stop(5.0)
+
+
+@pytest.mark.parametrize("plugins", ["failover", ""])
+def test_a_setting_costs_later_statements_nothing(aurora_lab: PostgresLab, plugins: str) -> None:
+    statement = "SELECT n FROM generate_series(1, 10) AS n"
+    with aurora_actors.connect(psycopg.connect, aurora_lab.conninfo("writer"), plugins=plugins) as conn:
+        cursor = conn.cursor()
+        for ends in (conn.commit, conn.rollback):
+            cursor.execute(statement)
+            ends()
+            cursor.execute("SET work_mem = '7MB'")
+            ends()
+            cursor.execute(statement)
+            found: set[FrameType] = set()
+            noting(partial(cursor.execute, statement), found)
+            assert [frame.f_code.co_name for frame in found] == ["wait"]
+    system.stop(5.0)

@@ -73,14 +73,12 @@ def test_a_clean_session_sees_no_error(aurora_lab: PostgresLab, switched: list[A
 @pytest.mark.parametrize(
     "statement",
     [
-        "SET work_mem = '7MB'",
-        "SELECT set_config('work_mem', '7MB', false)",
-        "LISTEN channel",
+        "DO $$ BEGIN PERFORM set_config('work_mem', '7MB', false); END $$",
         "PREPARE p AS SELECT 1",
         "CREATE TEMP TABLE scratch (id int)",
         "SELECT pg_advisory_lock(1)",
-        b"SET work_mem = '7MB'",
-        sql.SQL("SET {} = '7MB'").format(sql.Identifier("work_mem")),
+        b"PREPARE p AS SELECT 1",
+        sql.SQL("PREPARE {} AS SELECT 1").format(sql.Identifier("p")),
     ],
 )
 def test_a_session_that_holds_something_is_told_before_anything_is_sent(

@@ -200,10 +200,11 @@ class Stage:
         members = [name for name in self.roles if name.startswith("db-")]
         return [[wire.host, reads, "0", name, "t" if self.roles[name] is Role.WRITER else "f", "5"] for name in members]
 
-    async def restore(self, old: StageWire, new: StageWire, until: float) -> None:
+    async def restore(self, old: StageWire, new: StageWire, until: float) -> tuple[str, ...]:
         await self._done(f"restore {new.host}")
         if self.restore_fails:
             raise self.restore_fails.pop(0)
+        return ()
 
     async def close(self, wire: StageWire) -> None:
         await self._done(f"close {wire.host}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_actors.model.mysql_statements import commits, leaves_nothing, used_database
+from aurora_actors.model.mysql_statements import commits, effects_of, leaves_nothing, used_database
 from aurora_actors.model.session import LONGEST_TEXT
 
 
@@ -133,3 +133,45 @@ def test_what_begins_a_transaction_commits_nothing_where_none_is_open() -> None:
 )
 def test_the_database_that_is_used(text: str, name: str | None) -> None:
     assert used_database(text) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("SET time_zone = '+00:00'", ["time_zone"]),
+        ("set @@session.sql_mode='', LOCAL wait_timeout = 5;", ["sql_mode", "wait_timeout"]),
+        ("SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin'", ["names"]),
+        ("SET CHARACTER SET latin1", ["names"]),
+        ("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", ["transaction_isolation"]),
+        ("SET SESSION TRANSACTION READ ONLY", ["transaction_read_only"]),
+        ("SET sql_mode = DEFAULT", ["sql_mode"]),
+        ("SET ROLE ALL", ["role"]),
+    ],
+)
+def test_a_setting_can_be_replayed(text: str, keys: list[str]) -> None:
+    effects = effects_of(text)
+    assert effects is not None
+    assert [effect.key for effect in effects] == keys
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET @a = 1",
+        "SET x = @y",
+        "SET GLOBAL x = 1",
+        "SET @@global.x = 1",
+        "SET a = 1, GLOBAL b = 2",
+        "SET a = %s",
+        "SET a = b + 1",
+        "SET a = 1; SET b = 2",
+        "SET TRANSACTION READ ONLY",
+        "SET PASSWORD = 'x'",
+        "SET DEFAULT ROLE x TO y",
+        "SET insert_id = 4",
+        "/*! SET a = 1 */",
+        "SELECT 1",
+    ],
+)
+def test_what_is_not_fully_understood_is_not_replayed(text: str) -> None:
+    assert effects_of(text) is None
