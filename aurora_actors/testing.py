@@ -153,8 +153,11 @@ class PluginScript:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
-    async def once(self, key: str, fn: Callable[[], R]) -> R:
+    async def once(self, key: str, fn: Callable[[], R], *, everywhere: bool = False) -> R:
         return fn()
+
+    def meanwhile(self, key: str, fn: Callable[[], object]) -> None:
+        fn()
 
 
 def probed(

@@ -9,8 +9,9 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from aurora_actors.actors.asking import ask_async
 from aurora_actors.actors.base import Ref, Request
@@ -64,6 +65,10 @@ class AsyncIo(Face):
 
         threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
         return await _brought(reply)
+
+    async def called(self, fn: Callable[[], Any]) -> Any:
+        made = fn() if iscoroutinefunction(fn) else await self.blocking(fn)
+        return await made if isawaitable(made) else made
 
     async def readable_until(self, fd: int, until: float) -> None:
         loop = asyncio.get_running_loop()

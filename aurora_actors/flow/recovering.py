@@ -35,7 +35,7 @@ class WrongRole(Exception):
 
 def tries_again(proxy: Proxy) -> tuple[type[Exception], ...]:
     """What a try to reach a host may raise that the next try may not."""
-    return (*proxy.driver.errors, WrongRole, ValueError, DeadlineExceeded)
+    return (*proxy.driver.errors, errors.OperationalError, WrongRole, ValueError, DeadlineExceeded)
 
 
 def pause(tries: int) -> float:
@@ -110,7 +110,9 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
 
 def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Exception) -> Want:
     """What to ask for when *host* could not be had: one that refused lives, any other has to prove itself anew."""
-    refused = not isinstance(error, WrongRole) and not proxy.driver.failure(error, None).lost
+    # Credentials that could not be had say nothing of the host.
+    unasked = isinstance(error, errors.OperationalError)
+    refused = unasked or (not isinstance(error, WrongRole) and not proxy.driver.failure(error, None).lost)
     want = replace(want, since=proxy.io.now())
     return want if refused else replace(want, lost=host, opened=began)
 
