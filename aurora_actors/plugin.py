@@ -13,6 +13,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.running import Flow
+from aurora_actors.model.endpoints import parse_endpoint
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.health import Detection, Sign
@@ -45,6 +46,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Sign",
+    "parse_endpoint",
 ]
 
 P = ParamSpec("P")
@@ -126,6 +128,11 @@ class PluginContext(Protocol):
     @property
     def host(self) -> Host | None:
         """The host that the connection is on."""
+        ...
+
+    @property
+    def driver(self) -> str:
+        """The name of the driver, by which parameters mean what they mean: ``psycopg``, ``mysql``, or a stranger's."""
         ...
 
     @property

@@ -129,6 +129,7 @@ class PluginScript:
         *,
         cluster: str | None = "orders",
         host: Host | None = None,
+        driver: str = "psycopg",
         mode: Mode = Mode.STRICT_WRITER,
         topology: ClusterTopology | None = None,
         **parameters: Any,
@@ -136,6 +137,7 @@ class PluginScript:
         check(plugin)
         self.cluster = cluster
         self.host = host
+        self.driver = driver
         self.mode = mode
         self.topology = topology
         self.settings, self.plugin_settings = _read(plugin.parameters, parameters)

@@ -59,6 +59,10 @@ class Context:
         return self._proxy.host
 
     @property
+    def driver(self) -> str:
+        return self._proxy.driver.name
+
+    @property
     def mode(self) -> Mode:
         return self._proxy.mode
 

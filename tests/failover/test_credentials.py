@@ -77,7 +77,10 @@ async def test_mysql_sessions_and_monitors_survive_a_rotated_password(aurora_mys
         await rotate(conn, ROTATED)
         try:
             keeper.password = ROTATED
-            others = "FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1) AND id <> CONNECTION_ID()"
+            others = (
+                "FROM information_schema.processlist"
+                " WHERE user = SUBSTRING_INDEX(USER(), '@', 1) AND id <> CONNECTION_ID()"
+            )
             ended = [number for (number,) in await query(conn, f"SELECT id {others}")]
             for number in ended:
                 await query(conn, f"KILL {number}")
