@@ -16,7 +16,7 @@ from aurora_actors.errors import ConfigurationError, Error, OperationalError
 from aurora_actors.plugin import Authenticate, Connect, Plugin, PluginContext, Proceed, Setting
 from aurora_actors_plugins.aws import PARAMETERS, Keeping, client, identity, refused, unheard
 
-__all__ = ["SecretsManager"]
+__all__ = ["SecretLogin"]
 
 YEAR_SECONDS = 31_536_000
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
@@ -47,7 +47,7 @@ _kept: Keeping[tuple[str, str]] = Keeping()
 _worked: dict[str, tuple[str, str]] = {}
 
 
-class SecretsManager(Plugin):
+class SecretLogin(Plugin):
     """Puts user and password of the secret in the place of those given.
 
     A secret that the server refuses is fetched anew, once for all who wait. Where it is still the same, and worked before,
@@ -86,7 +86,7 @@ class SecretsManager(Plugin):
         if call.refused is not None:
             old = (str(call.refused["user"]), str(call.refused["password"]))
         value = await self._secret(old)
-        if value == old and _worked.get(self._key) == old:
+        if old is not None and value == old and _worked.get(self._key) == old:
             value = await self._rotated(old, call.until)
         self._used = value
         further = await proceed(replace(call, parameters=given))

@@ -13,9 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
-from aurora_actors_plugins import aws, aws_secrets_manager, iam
-from aurora_actors_plugins.aws_secrets_manager import SecretsManager
-from aurora_actors_plugins.iam import Iam
 from moto.server import ThreadedMotoServer
 
 import aurora_actors
@@ -27,9 +24,13 @@ from aurora_actors.plugin import Authenticate, Host, Plugin
 from aurora_actors.proxies.context import Context
 from aurora_actors.settings import split
 from aurora_actors.testing import PluginScript
+from aurora_actors_plugins import aws, aws_secrets_manager, iam
+from aurora_actors_plugins.aws_secrets_manager import SecretLogin
+from aurora_actors_plugins.iam import Iam
 from tests.failover.colours import Colour, colour
+from tests.failover.conftest import no_cluster_left
 
-__all__ = ["colour"]
+__all__ = ["colour", "no_cluster_left"]
 
 REGION = "eu-west-1"
 INSTANCE = "orders-1.abc.eu-west-1.rds.amazonaws.com"
@@ -69,7 +70,7 @@ class Secret:
         self.name = name
         self.client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=cloud)
         self.arn = str(self.client.create_secret(Name=name, SecretString=text)["ARN"])
-        self.parameters = {
+        self.parameters: dict[str, Any] = {
             "secrets_manager_secret_id": name, "secrets_manager_region": REGION, "secrets_manager_endpoint": cloud,
         }  # fmt: skip
 
@@ -85,7 +86,9 @@ async def _as_given(call: Authenticate) -> Mapping[str, Any]:
     return call.parameters
 
 
-def asked(plugin: Plugin, host: str = INSTANCE, refused: Mapping[str, Any] | None = None, **given: Any) -> Mapping[str, Any]:
+def asked(
+    plugin: Plugin, host: str = INSTANCE, refused: Mapping[str, Any] | None = None, **given: Any
+) -> Mapping[str, Any]:
     call = Authenticate(Host(host, host, 5432), {"user": "app", **given}, refused)
     return run_blocking(plugin.authenticate(call, _as_given))
 
@@ -169,7 +172,7 @@ def test_a_token_is_renewed_ahead_of_its_end_and_nobody_waits(monkeypatch: pytes
 
 def test_an_outage_does_not_stop_connects_that_have_a_secret(monkeypatch: pytest.MonkeyPatch, cloud: str) -> None:
     secret = Secret(cloud, "outage", login("one"))
-    plugin = real(SecretsManager, **secret.parameters, secrets_manager_expiration=1)
+    plugin = real(SecretLogin, **secret.parameters, secrets_manager_expiration=1)
     assert asked(plugin)["password"] == "one"
     kept = aws_secrets_manager._kept
     (key,) = kept._kept
@@ -179,10 +182,10 @@ def test_an_outage_does_not_stop_connects_that_have_a_secret(monkeypatch: pytest
         raise OSError("no way there")
 
     monkeypatch.setattr(aws_secrets_manager, "client", out)
-    script: Any = PluginScript(SecretsManager, **secret.parameters, secrets_manager_expiration=1)
+    script: Any = PluginScript(SecretLogin, **secret.parameters, secrets_manager_expiration=1)
     begun: list[Any] = []
     monkeypatch.setattr(script, "meanwhile", lambda key, fn: begun.append(fn))
-    plugin = SecretsManager(script)
+    plugin = SecretLogin(script)
     assert asked(plugin)["password"] == "one"
     with pytest.raises(OperationalError, match="fetching the secret outage"):
         begun.pop()()
@@ -192,8 +195,8 @@ def test_an_outage_does_not_stop_connects_that_have_a_secret(monkeypatch: pytest
 
 def test_a_refused_secret_is_fetched_anew_and_a_rotation_waited_for(cloud: str) -> None:
     secret = Secret(cloud, "rotating", login("one"))
-    script: Any = PluginScript(SecretsManager, **secret.parameters)
-    plugin = SecretsManager(script)
+    script: Any = PluginScript(SecretLogin, **secret.parameters)
+    plugin = SecretLogin(script)
     first = asked(plugin)
     assert asked(plugin, refused=first) == first, "nobody knows that it ever worked"
     assert script.slept == []
@@ -272,7 +275,7 @@ def test_what_no_login_can_be_read_from(
     secret = Secret(cloud, name, text)
     caplog.clear()
     with pytest.raises(OperationalError, match=sentence) as caught:
-        asked(SecretsManager(PluginScript(SecretsManager, **secret.parameters)))
+        asked(SecretLogin(PluginScript(SecretLogin, **secret.parameters)))
     assert HIDDEN not in repr(caught.value)
     assert HIDDEN not in caplog.text
 
@@ -287,13 +290,13 @@ def test_what_no_login_can_be_read_from(
 )
 def test_a_secret_that_cannot_be_found(own: Any, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
-        SecretsManager(PluginScript(SecretsManager, **own))
+        SecretLogin(PluginScript(SecretLogin, **own))
 
 
 def test_a_secret_that_is_not_there_is_said_to_be_missing(cloud: str) -> None:
-    own = {"secrets_manager_region": REGION, "secrets_manager_endpoint": cloud}
+    own: dict[str, Any] = {"secrets_manager_region": REGION, "secrets_manager_endpoint": cloud}
     with pytest.raises(OperationalError, match="no such secret in that region"):
-        asked(SecretsManager(PluginScript(SecretsManager, secrets_manager_secret_id="nothing", **own)))
+        asked(SecretLogin(PluginScript(SecretLogin, secrets_manager_secret_id="nothing", **own)))
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
