@@ -8,9 +8,11 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from psycopg_pool import ConnectionPool
 
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.lab import MysqlLab, PostgresLab
+from aurora_actors.psycopg import Connection
 from tests.failover.applications import MONITOR
 from tests.failover.colours import Colour
 from tests.failover.mysql_faces import BOUND_SECONDS, Face, in_every_face, query
@@ -61,6 +63,23 @@ def test_postgres_sessions_and_monitors_survive_a_rotated_password(
             conn.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{aurora_lab.login.password}'")
     assert keeper.asked >= 3
     assert ROTATED not in caplog.text
+
+
+def test_a_pool_goes_on_with_the_password_of_the_moment(aurora_lab: PostgresLab) -> None:
+    keeper = Keeper(aurora_lab.login.password)
+    own: dict[str, Any] = {"password": keeper.blocking, "autocommit": True}
+    pool: Any
+    one: Any
+    with ConnectionPool(
+        aurora_lab.conninfo(), connection_class=Connection, kwargs=own, min_size=1, max_size=2, open=True
+    ) as pool, pool.connection() as one:
+        one.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{ROTATED}'")
+        keeper.password = ROTATED
+        try:
+            with pool.connection() as other:
+                assert other.info.backend_pid != one.info.backend_pid
+        finally:
+            one.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{aurora_lab.login.password}'")
 
 
 async def rotate(conn: Any, password: str) -> None:
