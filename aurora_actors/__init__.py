@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aurora_actors.actors.names import set_resolver as set_resolver
     from aurora_actors.connecting import connect as connect
     from aurora_actors.deadlines import deadline as deadline
+    from aurora_actors.plugin import Authenticate as Authenticate
     from aurora_actors.plugin import Connect as Connect
     from aurora_actors.plugin import Detection as Detection
     from aurora_actors.plugin import Execute as Execute
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from aurora_actors.transactions import run_transaction as run_transaction
 
 __all__ = [
+    "Authenticate",
     "AwsWrapperConnection",
     "AwsWrapperError",
     "ConfigurationError",
@@ -102,7 +104,7 @@ threadsafety = 2
 paramstyle = "pyformat"
 
 _OF_PLUGINS = (
-    *("Connect", "Detection", "Execute", "Flow", "Monitor", "MonitorContext", "Plugin", "PluginContext"),
+    *("Authenticate", "Connect", "Detection", "Execute", "Flow", "Monitor", "MonitorContext", "Plugin", "PluginContext"),
     *("Proceed", "Recover", "Sign"),
 )
 _LAZY = {

@@ -19,6 +19,7 @@ from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.selection import Strategy
 from aurora_actors.proxies.context import own_parameters
+from aurora_actors.proxies.credentials import credentials
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.settings import SETTINGS, Settings, split
 
@@ -55,7 +56,9 @@ async def opening(
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
     seeds = tuple(driver.seeds(own))
     own = {**driver.keepalive(settings), **own}
-    access = Access(driver, target, own, _monitoring(settings, driver.keys), settings.resolve, asynchronous)
+    monitoring = _monitoring(settings, driver.keys)
+    found_out = credentials((own, monitoring), classes, settings, asynchronous=asynchronous)
+    access = Access(driver, target, own, monitoring, settings.resolve, asynchronous, found_out)
     selectors = (
         _selector(settings.initial_connection_host_selector_strategy),
         _selector(settings.failover_reader_host_selector_strategy),

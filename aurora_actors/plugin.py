@@ -13,6 +13,7 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.running import Flow
+from aurora_actors.model.endpoints import parse_endpoint
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.health import Detection, Sign
@@ -23,6 +24,7 @@ from aurora_actors.settings import Setting, Settings
 
 __all__ = [
     "Attempt",
+    "Authenticate",
     "ClusterTopology",
     "Connect",
     "Detection",
@@ -44,6 +46,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Sign",
+    "parse_endpoint",
 ]
 
 P = ParamSpec("P")
@@ -61,6 +64,21 @@ class Connect:
     host: Host | None
     parameters: Mapping[str, Any] = field(repr=False)
     initial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Somebody is about to log in to ``host``: the application, or the monitor of that host in its name.
+
+    ``parameters`` are the driver's, secrets among them. ``refused``: those that this login was tried with before, and
+    that the server refused; None: this is its first try.
+    ``until``: its deadline, on the clock of ``time.monotonic()``; None: it has none.
+    """
+
+    host: Host
+    parameters: Mapping[str, Any] = field(repr=False)
+    refused: Mapping[str, Any] | None = field(repr=False, default=None)
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +131,11 @@ class PluginContext(Protocol):
         ...
 
     @property
+    def driver(self) -> str:
+        """The name of the driver, by which parameters mean what they mean: ``psycopg``, ``mysql``, or a stranger's."""
+        ...
+
+    @property
     def mode(self) -> Mode:
         """Which hosts the connection accepts (``failover_mode``)."""
         ...
@@ -132,8 +155,15 @@ class PluginContext(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
-    async def once(self, key: str, fn: Callable[[], R]) -> R:
-        """The result of *fn*, run once however many connections of this cluster and plugin ask at the same time."""
+    async def once(self, key: str, fn: Callable[[], R], *, everywhere: bool = False) -> R:
+        """The result of *fn*, run once however many connections of this cluster and plugin ask at the same time.
+
+        *everywhere*: of any cluster. Where *fn* fetches what is kept, it looks first whether it is there by now.
+        """
+        ...
+
+    def meanwhile(self, key: str, fn: Callable[[], object]) -> None:
+        """Begin *fn* on a thread, unless somebody is about it; wait for nothing. ``once(everywhere=True)`` joins it."""
         ...
 
 
@@ -158,6 +188,16 @@ class Plugin:
 
     async def connect(self, call: Connect, proceed: Proceed[Connect, Any]) -> Any:
         """Round every opening of a connection; gives the driver's connection."""
+        return await proceed(call)
+
+    async def authenticate(
+        self, call: Authenticate, proceed: Proceed[Authenticate, Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """The parameters to log in with, for the application and for monitors alike; asked anew for each login.
+
+        After a refusal others lead to another try, the same ones to the server's error. A monitor asks
+        an object of its own, in a thread of its own.
+        """
         return await proceed(call)
 
     async def execute(self, call: Execute, proceed: Proceed[Execute, Any]) -> Any:

@@ -143,6 +143,7 @@ class PluginScript:
         *,
         cluster: str | None = "orders",
         host: Host | None = None,
+        driver: str = "psycopg",
         mode: Mode = Mode.STRICT_WRITER,
         topology: ClusterTopology | None = None,
         **parameters: Any,
@@ -150,6 +151,7 @@ class PluginScript:
         check(plugin)
         self.cluster = cluster
         self.host = host
+        self.driver = driver
         self.mode = mode
         self.topology = topology
         self.settings, self.plugin_settings = _read(plugin.parameters, parameters)
@@ -167,8 +169,11 @@ class PluginScript:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
-    async def once(self, key: str, fn: Callable[[], R]) -> R:
+    async def once(self, key: str, fn: Callable[[], R], *, everywhere: bool = False) -> R:
         return fn()
+
+    def meanwhile(self, key: str, fn: Callable[[], object]) -> None:
+        fn()
 
 
 def probed(

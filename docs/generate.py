@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aurora_actors import errors, signals
 from aurora_actors.settings import SETTINGS, Setting
+from aurora_actors_plugins.aws_secrets_manager import SecretLogin
+from aurora_actors_plugins.iam import Iam
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -34,7 +36,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def pages() -> dict[str, str]:
     """Path within docs/ to the Markdown of each generated page."""
     return {
-        "reference/parameters.md": parameters(SETTINGS),
+        "reference/parameters.md": parameters({**SETTINGS, **Iam.parameters, **SecretLogin.parameters}),
         "reference/signals.md": signal_page(),
         "reference/errors.md": error_page(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),

@@ -141,7 +141,7 @@ class Cluster:
     def lease(self, access: Access) -> Lease:
         """Keep the cluster alive for one more connection."""
         with self._lock:
-            same = next((known for known in self._uses if known.parameters == access.parameters), access)
+            same = next((known for known in self._uses if known.is_like(access)), access)
             self._uses[same] = self._uses.get(same, 0) + 1
             self._accesses = tuple(self._uses)
             self._started()

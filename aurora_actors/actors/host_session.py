@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from aurora_actors.actors.names import names
 from aurora_actors.actors.polling import Late, Poller
@@ -11,6 +14,8 @@ from aurora_actors.drivers.base import Access, ProbeError, ProbeSession
 from aurora_actors.model.hosts import Host
 
 __all__ = ["HostSession"]
+
+log = logging.getLogger("aurora_actors.actors")
 
 
 class HostSession:
@@ -69,12 +74,34 @@ class HostSession:
         access = accesses[-1 - self._refused % len(accesses)]
         poller = self._poller
         place = await names.found(access.resolve, self._host.endpoint, self._host.port, poller)
-        opened = poller.now()
+        tried = await self._authenticated(access, None)
+        while True:
+            opened = poller.now()
+            try:
+                self._session = await access.driver.open_probe(tried, place, poller)
+            except ProbeError as error:
+                if access.credentials is not None and access.driver.is_refusal(error):
+                    others = await self._authenticated(access, tried.parameters)
+                    if others.parameters != tried.parameters:
+                        tried = others
+                        continue
+                if error.sqlstate is not None:
+                    self._refused += 1
+                raise
+            self.opened = opened
+            return self._session
+
+    async def _authenticated(self, access: Access, refused: Mapping[str, Any] | None) -> Access:
+        """*access* with what to log in with just now, which plugins and callables of the user's find out."""
+        if access.credentials is None:
+            return access
+        poller = self._poller
         try:
-            self._session = await access.driver.open_probe(access, place, poller)
-        except ProbeError as error:
-            if error.sqlstate is not None:
-                self._refused += 1
-            raise
-        self.opened = opened
-        return self._session
+            found = await poller.blocking(access.credentials, access, self._host, refused, poller.now())
+        except Late:
+            raise ProbeError("no credentials in time", local=True) from None
+        except Exception as error:
+            # Whatever plugins and the user's code raise says nothing of the host. Their words may be anything.
+            log.debug("the monitor of %s has no credentials: %s", self._host, type(error).__name__)
+            raise ProbeError(f"no credentials to log in with: {type(error).__name__}", local=True) from error
+        return replace(access, parameters=found, monitoring={})

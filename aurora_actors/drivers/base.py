@@ -8,11 +8,12 @@ from typing import Any, ClassVar, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.lines import Line
-from aurora_actors.model.hosts import Role
+from aurora_actors.model.hosts import Host, Role
 from aurora_actors.settings import Settings
 
 __all__ = [
     "Access",
+    "Credentials",
     "Driver",
     "Failure",
     "Place",
@@ -43,12 +44,21 @@ class Place:
     addresses: tuple[tuple[str, int], ...]
 
 
+class Credentials(Protocol):
+    """What the sessions of monitors log in with, in the application's name. Equal ones find out the same."""
+
+    def __call__(self, access: Access, host: Host, refused: Mapping[str, Any] | None, until: float) -> Mapping[str, Any]:
+        """The parameters for *host*; *refused*: not these. Blocks, about until *until*; any thread; may raise anything."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
     """How connections like this one are opened: the driver's connect and its parameters, secrets among them.
 
     ``monitoring`` overrides parameters for the sessions of host monitors (``topology-monitoring-`` and
-    ``monitoring-`` prefixes). ``resolve``: the connection's own resolver, if it was given one. ``asynchronous``:
+    ``monitoring-`` prefixes). ``credentials`` finds out what a monitor logs in with; None: the parameters
+    say it. ``resolve``: the connection's own resolver, if it was given one. ``asynchronous``:
     connections for asyncio are expected of ``target``.
     """
 
@@ -58,6 +68,11 @@ class Access:
     monitoring: Mapping[str, Any] = field(repr=False, default_factory=dict[str, Any])
     resolve: Resolver | None = field(repr=False, default=None)
     asynchronous: bool = False
+    credentials: Credentials | None = field(repr=False, default=None)
+
+    def is_like(self, other: Access) -> bool:
+        """Whether both log in the same way."""
+        return self.parameters == other.parameters and self.credentials == other.credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +210,10 @@ class Driver(Protocol):
         ...
 
     def failure(self, error: BaseException, wire: Wire) -> Failure: ...
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """Whether *error* of a login, or what a monitor was told, says that the server does not take these credentials."""
+        ...
 
     async def close(self, wire: Wire) -> None: ...
 

@@ -11,7 +11,7 @@ import mysql.connector
 from mysql.connector.errors import Error
 
 from aurora_actors.dialects.base import Rows
-from aurora_actors.drivers.base import Access, Failure, Place, ProbeSession, Probing, Waits, Wire
+from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Probing, Waits, Wire
 from aurora_actors.drivers.lines import Line
 from aurora_actors.drivers.mysql_errors import both
 from aurora_actors.drivers.mysql_guard import guarded_pool, is_async
@@ -130,6 +130,10 @@ class MysqlDriver:
 
     def failure(self, error: BaseException, wire: Wire) -> Failure:
         return failure_of(error)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        # ER_ACCESS_DENIED_ERROR, and the same without a password; a monitor's error has the number as text.
+        return str(getattr(error, "sqlstate" if isinstance(error, ProbeError) else "errno", None)) in ("1045", "1698")
 
     async def close(self, wire: Wire) -> None:
         closing = wire.close()

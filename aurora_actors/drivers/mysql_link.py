@@ -160,6 +160,9 @@ class Link(Tie):
         place = None
         if proxy is not None and not conn._unix_socket and names.effective(proxy.access.resolve) is not None:
             place = await proxy.io.place(proxy.access, Host(conn._host, conn._host, conn._port), None)
+        if proxy is not None and proxy.access.credentials is not None:
+            # The driver would log in with what the connection was opened with.
+            conn._password = (await proxy.authenticated(proxy.host, proxy.access.parameters, None, None))["password"]
         self.busy_since = monotonic()
         try:
             with going_to(conn, place.addresses[0] if place is not None else None):

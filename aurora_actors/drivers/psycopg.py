@@ -42,6 +42,11 @@ LEAST_CONNECT_SECONDS = 2
 DEFAULT_PORT = 5432
 
 _KEYWORDS = frozenset({"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"})
+# What else a server says to a login, in the language of Aurora: other credentials would change nothing.
+_OTHER_REFUSALS = re.compile(
+    "starting up|shutting down|recovery|terminating|too many|reserved for|does not exist|pg_hba.conf"
+    "|not currently accepting|permission denied|unsupported frontend protocol|not permitted to log in"
+)
 _ROLES = {b"on": Role.READER, b"off": Role.WRITER}
 _KEEPING_ALIVE = frozenset(
     {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
@@ -149,6 +154,11 @@ class PsycopgDriver:
         # A refused login has no SQLSTATE in psycopg; "FATAL" stands in the message only when the server wrote it.
         refused = "FATAL" in str(error) and not re.search("starting up|shutting down|recovery|terminating", str(error))
         return Failure("28000" if refused else getattr(error, "sqlstate", None), not refused)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        # libpq keeps no SQLSTATE of a refused login; PAM is how Aurora asks IAM.
+        text = str(error)
+        return "FATAL" in text and ("authentication failed" in text or _OTHER_REFUSALS.search(text) is None)
 
     async def close(self, wire: Wire) -> None:
         closing = wire.close()

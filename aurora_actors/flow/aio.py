@@ -9,7 +9,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
@@ -68,12 +68,16 @@ class AsyncIo(Face):
         threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
         return await _brought(reply)
 
-    async def called(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
+    async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         async with _until(until):
             made = hook(wire)
             if isawaitable(made):
                 await made
             await wire.commit()
+
+    async def called(self, fn: Callable[[], Any]) -> Any:
+        made = fn() if iscoroutinefunction(fn) else await self.blocking(fn)
+        return await made if isawaitable(made) else made
 
     async def readable_until(self, fd: int, until: float) -> None:
         loop = asyncio.get_running_loop()

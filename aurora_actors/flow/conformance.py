@@ -14,7 +14,9 @@ from aurora_actors.settings import Setting
 __all__ = ["complaint"]
 
 # Hooks by name, with what each is called with; flows are async def, the others must not be.
-_PLUGIN_FLOWS = {"connect": ("call", "proceed"), "execute": ("call", "proceed"), "recover": ("call", "proceed")}
+_PLUGIN_FLOWS: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("connect", "authenticate", "execute", "recover"), ("call", "proceed")
+)
 _PLUGIN_HOOKS = {"detection": (), "choose_host": ("hosts",), "switched": ("old", "new"), "close": ()}
 _STRATEGY = ("hosts", "weights", "turn", "chance")
 

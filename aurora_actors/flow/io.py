@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import selectors
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
 from inspect import isawaitable
 from time import monotonic, sleep
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from aurora_actors.actors.asking import DeadlineExceeded, ask
 from aurora_actors.actors.base import Ref, Request
@@ -21,6 +21,9 @@ from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.model.hosts import Host
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "Sockets", "WaitsUntil"]
 
@@ -34,6 +37,10 @@ so that two hundred at once would only delay each other."""
 
 LONGEST_LOOK_UP_SECONDS = 30.0
 """A first look-up that takes longer fails; the system's own resolver gives up at about that time, too."""
+
+
+LONGEST_CALL_SECONDS = 60.0
+"""How long a thread waits for a callable of the user's that runs in an event loop, which may have stopped meanwhile."""
 
 
 class WaitsUntil(Protocol):
@@ -71,6 +78,10 @@ class Io(WaitsUntil, Protocol):
         """Run blocking library code. In threads: here; in asyncio: on a daemon worker."""
         ...
 
+    async def called(self, fn: Callable[[], Any]) -> Any:
+        """What a callable of the user's gives, be it blocking code or code for asyncio."""
+        ...
+
     async def place(self, access: Access, host: Host | None, until: float | None) -> Place | None:
         """Where *host* is just now; None: the driver looks for itself. Raises ``OSError``."""
         ...
@@ -87,7 +98,7 @@ class Io(WaitsUntil, Protocol):
         """The rows of one internal statement, as text. Raises the driver's error."""
         ...
 
-    async def called(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
+    async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         """Call *hook* of the application's with *wire*, and commit. Raises what it raises, or ``DeadlineExceeded``."""
         ...
 
@@ -222,7 +233,14 @@ class _Turn(AbstractAsyncContextManager[None]):
 
 
 class BlockingIo(Face):
-    """The face for threads: each operation blocks the caller's thread, none longer than its deadline."""
+    """The face for threads: each operation blocks the caller's thread, none longer than its deadline.
+
+    *loop*: the event loop of the application in whose name the thread acts.
+    """
+
+    def __init__(self, driver: Driver, loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None) -> None:
+        super().__init__(driver)
+        self._loop = loop
 
     async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
         return ask(ref, request, min(until, nearest()))
@@ -241,7 +259,7 @@ class BlockingIo(Face):
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return fn(*args, **kwargs)
 
-    async def called(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
+    async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         line = self._driver.line(wire)
         rung = threading.Event()
 
@@ -266,6 +284,10 @@ class BlockingIo(Face):
             if line is not None:
                 line.close()
 
+    async def called(self, fn: Callable[[], Any]) -> Any:
+        made = fn()
+        return _awaited(made, self._loop()) if isawaitable(made) else made
+
     async def readable_until(self, fd: int, until: float) -> None:
         _select(fd, selectors.EVENT_READ, until)
 
@@ -282,6 +304,28 @@ def _select(fd: int, event: int, until: float) -> None:
         remaining = until - monotonic()
         if remaining <= 0 or not selector.select(remaining):
             raise DeadlineExceeded("the server did not answer in time")
+
+
+def _awaited(made: Awaitable[R], loop: asyncio.AbstractEventLoop | None) -> R:
+    """What *made* brings: in *loop* where it still runs, since its objects may belong there, else in a loop of its own."""
+    import asyncio
+
+    async def whole() -> R:
+        return await made
+
+    if loop is not None and loop.is_running():
+        return asyncio.run_coroutine_threadsafe(whole(), loop).result(LONGEST_CALL_SECONDS)
+    brought: Future[R] = Future()
+
+    def work() -> None:
+        try:
+            brought.set_result(asyncio.run(whole()))
+        except BaseException as error:  # noqa: BLE001 - it is the answer
+            brought.set_exception(error)
+
+    # A loop may run in this thread, which then takes no second one.
+    threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
+    return brought.result(LONGEST_CALL_SECONDS)
 
 
 def _together(places: Sequence[Place]) -> Place:

@@ -41,7 +41,7 @@ class WrongRole(Exception):
 
 def tries_again(proxy: Proxy) -> tuple[type[Exception], ...]:
     """What a try to reach a host may raise that the next try may not."""
-    return (*proxy.driver.errors, WrongRole, SetUpFailed, ValueError, DeadlineExceeded)
+    return (*proxy.driver.errors, errors.OperationalError, WrongRole, SetUpFailed, ValueError, DeadlineExceeded)
 
 
 def pause(tries: int) -> float:
@@ -116,7 +116,8 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
 
 def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Exception) -> Want:
     """What to ask for when *host* could not be had: one that refused lives, any other has to prove itself anew."""
-    lives = isinstance(error, SetUpFailed)
+    # A failed set-up, or credentials that could not be had, say nothing of the host.
+    lives = isinstance(error, (SetUpFailed, errors.OperationalError))
     refused = lives or not (isinstance(error, WrongRole) or proxy.driver.failure(error, None).lost)
     want = replace(want, since=proxy.io.now())
     return want if refused else replace(want, lost=host, opened=began)
@@ -136,7 +137,7 @@ async def set_up(proxy: Proxy, wire: Wire, until: float) -> None:
     hook = proxy.settings.on_connect
     if hook is not None:
         try:
-            await proxy.io.called(hook, wire, proxy.login_limit(until))
+            await proxy.io.set_up(hook, wire, proxy.login_limit(until))
         except Exception as error:
             error.add_note("aurora_actors: raised by on_connect, within which a new connection is set up")
             raise

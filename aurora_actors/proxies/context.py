@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from aurora_actors.actors.complaints import complain
 from aurora_actors.actors.forking import on_fork
+from aurora_actors.flow.discovery import origin_of
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import ClusterTopology
@@ -56,6 +59,10 @@ class Context:
         return self._proxy.host
 
     @property
+    def driver(self) -> str:
+        return self._proxy.driver.name
+
+    @property
     def mode(self) -> Mode:
         return self._proxy.mode
 
@@ -73,11 +80,11 @@ class Context:
     async def sleep(self, seconds: float) -> None:
         await self._proxy.io.sleep(seconds)
 
-    async def once(self, key: str, fn: Callable[[], R]) -> R:
+    async def once(self, key: str, fn: Callable[[], R], *, everywhere: bool = False) -> R:
         io = self._proxy.io
         # Before the cluster is known, connections share what they fetch with those to the same place.
-        place = self._proxy.cluster or repr(self._proxy.driver.seeds(self._proxy.access.parameters))
-        name = (self._plugin.name, place, key)
+        near = self._proxy.cluster or repr(self._proxy.driver.seeds(self._proxy.access.parameters))
+        name = (self._plugin.name, "" if everywhere else near, key)
         ours: Future[Any] = Future()
         # One operation that only one caller can win: no lock that a fork could leave held.
         theirs = _under_way.setdefault(name, ours)
@@ -96,6 +103,23 @@ class Context:
         finally:
             if _under_way.get(name) is ours:
                 del _under_way[name]
+
+    def meanwhile(self, key: str, fn: Callable[[], object]) -> None:
+        name = (self._plugin.name, "", key)
+        ours: Future[Any] = Future()
+        if _under_way.setdefault(name, ours) is not ours:
+            return
+
+        def work() -> None:
+            try:
+                ours.set_result(_no_flow(fn, fn()))
+            except BaseException as error:  # noqa: BLE001 - whoever joined it is told, and it is reported
+                ours.set_exception(error)
+                complain(origin_of("aurora_actors.plugins", self._plugin), self._proxy.cluster or "", "meanwhile", error)
+            finally:
+                _under_way.pop(name, None)
+
+        threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
 
 
 def own_parameters(settings: Settings, names: Iterable[str]) -> Mapping[str, Any]:

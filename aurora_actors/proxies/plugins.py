@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,7 @@ from aurora_actors.flow.discovery import origin_of
 from aurora_actors.model.health import Detection
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.selection import Strategy, Weights, random_host
-from aurora_actors.plugin import Connect, Execute, Plugin, Recover
+from aurora_actors.plugin import Authenticate, Connect, Execute, Plugin, Recover
 from aurora_actors.proxies.context import Context
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class Plugins:
         """*innermost* within the ``connect`` hooks."""
         guard = Guard[Any](self._speaks, self._hook_failed, _is_connection)
         return composed(self._overridden("connect"), innermost, guard)
+
+    def authenticating(
+        self, innermost: Proceed[Authenticate, Mapping[str, Any]]
+    ) -> Proceed[Authenticate, Mapping[str, Any]]:
+        """*innermost* within the ``authenticate`` hooks."""
+        guard = Guard[Mapping[str, Any]](self._speaks, self._hook_failed, _is_mapping)
+        return composed(self._overridden("authenticate"), innermost, guard)
 
     def recovering(self, innermost: Proceed[Recover, Exception]) -> Proceed[Recover, Exception]:
         """*innermost* within the ``recover`` hooks."""
@@ -135,6 +142,10 @@ def _is_result(result: Any, given: Any) -> bool:
 
 def _is_connection(result: Any, given: Any) -> bool:
     return result is not None if given is None else isinstance(result, type(given))
+
+
+def _is_mapping(result: Any, _: object) -> bool:
+    return isinstance(result, Mapping)
 
 
 def _is_error(result: Any, _: object) -> bool:

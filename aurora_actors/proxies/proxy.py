@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from aurora_actors.model.faults import Fault, fault_of
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.selection import Strategy, Weights
-from aurora_actors.plugin import Connect, Execute, Plugin, Recover
+from aurora_actors.plugin import Authenticate, Connect, Execute, Plugin, Recover
 from aurora_actors.proxies.plugins import Plugins
 from aurora_actors.settings import Settings
 
@@ -76,6 +76,7 @@ class Proxy:
         self._closed = False
         self.plugins = Plugins(self, plugins)
         self._connect = self.plugins.connecting(self._log_in)
+        self._authenticate = self.plugins.authenticating(self._called)
         self._recover = self.plugins.recovering(_unrecovered)
         self.recovers = self.plugins.recovers
         self.executes = bool(self.plugins.executes)
@@ -131,7 +132,32 @@ class Proxy:
         if call.parameters is not access.parameters:
             access = replace(access, parameters=call.parameters)
         place = await self.io.place(access, call.host, self._until)
-        return await self.io.connect(access, place, self._until, guarded=call.initial)
+        if access.credentials is None:
+            return await self.io.connect(access, place, self._until, guarded=call.initial)
+        tried = await self.authenticated(call.host, call.parameters, None, self._until)
+        while True:
+            try:
+                return await self.io.connect(replace(access, parameters=tried), place, self._until, guarded=call.initial)
+            except self.driver.errors as error:
+                if not self.driver.is_refusal(error):
+                    raise
+                others = await self.authenticated(call.host, call.parameters, tried, self._until)
+                if others == tried:
+                    raise
+                tried = others
+
+    async def authenticated(
+        self, host: Host | None, parameters: Mapping[str, Any], refused: Mapping[str, Any] | None, until: float | None
+    ) -> Mapping[str, Any]:
+        """What to log in to *host* with: as the plugins' hooks say, and a password that is a callable called."""
+        if host is None:
+            name, port = self.driver.seeds(parameters)[0]
+            host = Host(name, name, port)
+        return await self._authenticate(Authenticate(host, parameters, refused, until))
+
+    async def _called(self, call: Authenticate) -> Mapping[str, Any]:
+        password = call.parameters.get("password")
+        return {**call.parameters, "password": await self.io.called(password)} if callable(password) else call.parameters
 
     @property
     def stale(self) -> bool:

@@ -90,6 +90,9 @@ class StageDriver:
             return Failure(getattr(error, "sqlstate", None), False)
         return Failure(None, not isinstance(error, Refused))
 
+    def is_refusal(self, error: BaseException) -> bool:
+        return isinstance(error, Refused)
+
     def swap(self, wire: StageWire, new: StageWire) -> None:
         self._story.append(f"swap {wire.host} {new.host}")
         wire.host, wire.name = new.host, new.name

@@ -1,0 +1,157 @@
+"""What the plugins for AWS share: clients, credentials that are kept, and words for what AWS refuses.
+
+boto3 is imported when the first client is needed. Any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from aurora_actors.errors import ConfigurationError, OperationalError
+from aurora_actors.plugin import PluginContext, Setting
+
+__all__ = ["PARAMETERS", "Keeping", "Kept", "client", "identity", "refused", "unheard"]
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 10.0
+"""After AWS failed to renew what is still of use, it is asked again no sooner."""
+CONNECT_SECONDS, READ_SECONDS = 5, 10
+"""Limits of one request to AWS; it is tried twice."""
+
+PARAMETERS: Mapping[str, Setting] = {
+    row.name: row
+    for row in (
+        Setting("aws_profile", wrapper_default="", used_by=("iam", "aws_secrets_manager"), example="production",
+                meaning="profile of the AWS credentials; not given: boto3's own search"),
+        Setting("aws_credentials_provider", "callable", used_by=("iam", "aws_secrets_manager"), secret=True,
+                example="def provider(): return boto3.Session(...)",
+                meaning="gives a boto3 session, or the keywords of one; called whenever something is signed; may block"),
+    )
+}  # fmt: skip
+
+_clients: dict[tuple[str, ...], Any] = {}
+
+
+def identity(settings: Mapping[str, Any]) -> str:
+    """In whose name AWS is asked, for keys of what is kept."""
+    provider = settings["aws_credentials_provider"]
+    return f"provider {id(provider)}" if provider is not None else f"profile {settings['aws_profile'] or ''}"
+
+
+def client(service: str, region: str, settings: Mapping[str, Any], endpoint: str = "") -> Any:
+    """A client of boto3 for *service*: one for each profile, region and endpoint. Blocks; raises ``ConfigurationError``."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise ConfigurationError("AWS is spoken to by boto3, which is missing: pip install 'aurora-actors[aws]'") from None
+    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 2})
+    more = {"region_name": region, "config": config, **({"endpoint_url": endpoint} if endpoint else {})}
+    provider = settings["aws_credentials_provider"]
+    if provider is not None:
+        given = provider()
+        session = boto3.Session(**given) if isinstance(given, Mapping) else given
+        return session.client(service, **more)
+    key = (service, region, endpoint, settings["aws_profile"] or "")
+    if key not in _clients:
+        # Sessions of boto3 are for one thread; clients are for all.
+        _clients.setdefault(key, boto3.Session(profile_name=settings["aws_profile"]).client(service, **more))
+    return _clients[key]
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What botocore says in this thread at DEBUG is not logged: answers and signatures in full, secrets among them."""
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.partition(".")[0] in ("botocore", "urllib3") and isinstance(logger, logging.Logger):
+            logger.addFilter(_silence)  # more than once is once
+    _here.silent = True
+    try:
+        yield
+    finally:
+        _here.silent = False
+
+
+def _silence(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG or not getattr(_here, "silent", False)
+
+
+_here = threading.local()
+
+
+def refused(error: Exception, doing: str, profile: str | None) -> Exception:
+    """What the application is told when AWS, or boto3, did not do as asked: the reason and the cure, and no secret."""
+    name = type(error).__name__
+    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    shown = f"aws_profile={profile}" if profile else "aws_profile"
+    cures = {
+        "ProfileNotFound": f"{shown} is in no file of AWS credentials of this machine",
+        "NoCredentialsError": f"no AWS credentials were found: give {shown}, or set AWS_ACCESS_KEY_ID and its like",
+        "PartialCredentialsError": f"the AWS credentials of {shown} are incomplete",
+        "ResourceNotFoundException": "there is no such secret in that region: see secrets_manager_secret_id and _region",
+        "AccessDeniedException": f"the AWS identity may not: look at its policies, or at {shown}",
+        "InvalidRegionError": "that is no region: look at iam_region or secrets_manager_region",
+        "EndpointConnectionError": "it cannot be reached: look at the region, the network, or secrets_manager_endpoint",
+    }
+    if name in ("SSOTokenLoadError", "UnauthorizedSSOTokenError", "TokenRetrievalError", "LoginRefreshRequired"):
+        cure = f"the sign-in of {shown} has expired: aws sso login{f' --profile {profile}' if profile else ''}"
+    else:
+        cure = cures.get(code) or cures.get(name) or code or name
+    return OperationalError(f"{doing} failed: {cure}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[T]):
+    """Something fetched. ``renew_at``: from then on a new one is fetched meanwhile; ``ends_at``: of no use from then on."""
+
+    value: T
+    renew_at: float
+    ends_at: float
+
+
+class Keeping(Generic[T]):
+    """What one plugin has fetched, by key. ``renew`` and ``end`` of :meth:`current` are seconds after the fetch began."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Kept[T]] = {}
+
+    async def current(
+        self, context: PluginContext, key: str, fetch: Callable[[], T], renew: float, end: float, refused: T | None = None
+    ) -> T:
+        """The value kept for *key*; fetched where there is none, it has come to its end, or it is the one *refused*.
+
+        Whoever needs it at the same time waits for one fetch. Whoever finds one that is due for renewal waits for nothing.
+        """
+        now = monotonic()
+        kept = self._kept.get(key)
+        if kept is None or now >= kept.ends_at or kept.value == refused:
+            return await context.once(key, lambda: self._fetched(key, fetch, renew, end, now, refused), everywhere=True)
+        if now >= kept.renew_at:
+            context.meanwhile(key, lambda: self._renewed(key, fetch, renew, end, kept))
+        return kept.value
+
+    def _fetched(self, key: str, fetch: Callable[[], T], renew: float, end: float, asked: float, refused: T | None) -> T:
+        kept = self._kept.get(key)
+        if kept is not None and monotonic() < kept.ends_at and kept.value != refused:
+            return kept.value  # somebody has fetched it since
+        began = monotonic()
+        value = fetch()
+        self._kept[key] = Kept(value, began + renew, began + end)
+        return value
+
+    def _renewed(self, key: str, fetch: Callable[[], T], renew: float, end: float, old: Kept[T]) -> T:
+        if self._kept.get(key) is not old:
+            return self._kept[key].value
+        # Whatever comes of it: nobody asks again at once.
+        self._kept[key] = Kept(old.value, monotonic() + RETRY_SECONDS, old.ends_at)
+        began = monotonic()
+        value = fetch()
+        self._kept[key] = Kept(value, began + renew, began + end)
+        return value
