@@ -19,7 +19,7 @@ from rich.table import Table
 from aurora_actors.cli.lab_operations import HostId, Name, add_to
 from aurora_actors.lab.control import Control, ask
 from aurora_actors.lab.state import LabState, StateFile, read_state, runtime_directory, state_path
-from aurora_actors.lab.values import HostStatus, LabError
+from aurora_actors.lab.values import CA_FILE, HostStatus, LabError
 
 if TYPE_CHECKING:
     from aurora_actors.lab.lab import Lab
@@ -78,6 +78,8 @@ def up(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the engine's usual port if free.")] = None,
     directory: Annotated[str | None, typer.Option(help="Where its data goes; default: in memory if there is room.")] = None,
     asynchronous: Annotated[bool, typer.Option(help="Commits wait for no reader: a failover may lose some.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Clients may speak TLS; 'env' tells the authority's file.")] = False,
+    token_user: Annotated[str, typer.Option(help="Who logs in with an IAM token; needs --tls.")] = "",
     detach: Annotated[bool, typer.Option(help="Return once it is up; 'down' ends it.")] = False,
 ) -> None:
     """Start a lab and keep it until Ctrl-C, or until 'down'."""
@@ -87,6 +89,7 @@ def up(
         "database": database, "habit": habit, "flavour": flavour, "restart_seconds": restart_seconds,
         "stale_topology_seconds": stale_topology_seconds, "dns_lag_seconds": dns_lag_seconds, "port": port,
         "directory": directory, "asynchronous": asynchronous,
+        "tls": tls, "token_user": token_user or None,
     }  # fmt: skip
     with _told():
         if (engine == "mysql" and version is not None) or (engine != "mysql" and server is not None):
@@ -141,7 +144,7 @@ def _detach(name: str, options: dict[str, Any]) -> None:
     """Run ``lab up`` in a process and session of its own, and return when it is up."""
     log = runtime_directory() / f"lab-{name}.log"
     given = [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value not in {None, True, False}]
-    flags = ["--asynchronous"] if options["asynchronous"] else []
+    flags = [f"--{key}" for key in ("asynchronous", "tls") if options[key]]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "aurora_actors.cli", "lab", "up", *given, *flags],
@@ -214,6 +217,8 @@ def env(name: Name = "database") -> None:
             "AURORA_LAB_READER": state.zone.reader_endpoint,
             "AURORA_LAB_CONNINFO": state.conninfo,
         }
+        if (ca := Path(state.directory) / CA_FILE).exists():
+            values["AURORA_LAB_CA"] = str(ca)
         for variable, value in values.items():
             print(f"export {variable}={shlex.quote(value)}")
         print("# names resolve in a Python process after:")

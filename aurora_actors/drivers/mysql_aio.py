@@ -51,7 +51,7 @@ def made_async(base: Any) -> type[Any]:
     """The guarded class derived from *base*, a class of connections for asyncio."""
     calls = {name: _acting(name, method) for name, method in connection_calls(base) if name != "cmd_query_iter"}
     calls |= {name: _quiet(getattr(base, name)) for name in QUIET}
-    base_cursor = _acting("cursor", base.cursor)
+    base_cursor, base_auth = _acting("cursor", base.cursor), base._do_auth
 
     async def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
         link = self._aa_link
@@ -66,7 +66,13 @@ def made_async(base: Any) -> type[Any]:
         await self.cmd_query(f"SET SESSION TRANSACTION READ {'ONLY' if value else 'WRITE'}")
         self._aa_read_only = bool(value)
 
-    own = (cursor, handles_ok(base._handle_ok), *_coming_and_going(base))
+    async def _do_auth(self: Any) -> None:
+        # The driver names no host for TLS, and then cannot verify an identity at all.
+        wire, name = self._socket, self._aa_name or self._host
+        wire.switch_to_ssl = lambda context: wire._writer.start_tls(context, server_hostname=name)
+        await base_auth(self)
+
+    own = (cursor, _do_auth, handles_ok(base._handle_ok), *_coming_and_going(base))
     calls |= {each.__name__: functools.wraps(getattr(base, each.__name__))(each) for each in own}
     calls |= {"disconnect": calls["close"], "stale": property(stale), "read_only": property(read_only)}
     calls["set_read_only"] = _acting("set_read_only", set_read_only)

@@ -55,7 +55,7 @@ _cursor_classes: dict[type[Any], type[Any]] = {}
 
 # What a guarded connection has besides, before anybody attached anything to it.
 TRAITS: dict[str, Any] = {
-    "_aa_link": NO_LINK, "_aa_handle": None, "_aa_at": None, "_aa_limit": None, "_aa_status": 0,
+    "_aa_link": NO_LINK, "_aa_handle": None, "_aa_at": None, "_aa_name": None, "_aa_limit": None, "_aa_status": 0,
     "_aa_database": None, "_aa_read_only": None, "_aa_login": None,
 }  # fmt: skip
 

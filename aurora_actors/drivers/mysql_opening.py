@@ -128,6 +128,7 @@ async def _opened_once(
         from aurora_actors.drivers.mysql_aio import within
 
         conn = made(**{**limited, **at})
+        conn._aa_name = host
         try:
             async with within(left):
                 await conn.connect()

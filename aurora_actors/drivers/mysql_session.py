@@ -177,6 +177,7 @@ def going_to(conn: Any, address: tuple[str, int] | None) -> Iterator[None]:
         # TLS then goes by the name.
         conn._aa_at = address
     elif address is not None:
+        conn._aa_name = conn._host
         conn._host, conn._port = address
     try:
         yield

@@ -1,231 +1,139 @@
-"""Stand before a MySQL or MariaDB server, so that it answers what only Aurora MySQL knows.
+"""Stand before a server: serve TLS, check tokens, and answer what only Aurora MySQL knows.
 
-The file is a program: the lab starts one for each host, and it starts the host's server as its child. Each connection of
-a client gets a connection of its own to the server, over the server's private Unix socket, and bytes pass as they are, with
-two exceptions. In the server's greeting, TLS and compression are not offered. And a statement, sent as text or to be
-prepared, that names something of Aurora's is rewritten to one that the server can answer. Its standard input is a socket:
-a byte from the lab lets clients in and is answered; its end is the end of the front and of the server.
+The module is a program: the lab starts one for each host that needs it, and it starts the host's server as its child. Each
+connection of a client gets a connection of its own to the server, over the server's private Unix socket; what the two say
+passes through the *talk* of their engine. Its standard input is a socket: a byte from the lab lets clients in and is
+answered; its end is the end of the front and of the server.
 
-It uses nothing else of this package, so that it starts fast and runs by its path. One thread, no login of its own.
+It runs without site packages, so that it starts fast. One thread.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import os
-import re
 import resource
 import selectors
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
 
-__all__ = ["Scanner", "rewritten", "rewritten_packet", "without_tls_and_compression"]
+from . import front_mysql, front_postgres, tokens
+from .account import Account
+from .names import Place
 
+__all__ = ["Task", "main"]
+
+Feed: TypeAlias = Callable[[bytes], bytes]
 Selector: TypeAlias = selectors.BaseSelector
 
 CHUNK_BYTES = 64 * 1024
 BACKLOG = 512
-COM_QUERY, COM_STMT_PREPARE = 0x03, 0x16
-LONGEST_BYTES = 64 * 1024
-"""A longer statement passes unread: those of drivers have some hundred bytes."""
-HEADER_BYTES = 4
-CLIENT_COMPRESS, CLIENT_SSL, CLIENT_ZSTD = 1 << 5, 1 << 11, 1 << 26
-FIXED_BYTES = 13
-"""Of a greeting, between the server's version and its capabilities: connection id, first scramble, a zero."""
-
-NEEDLE = re.compile(rb"aurora|replica_host_status|innodb_read_only", re.IGNORECASE)
-QUOTED = rb"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|/\*.*?\*/|\#[^\n]*|--\s[^\n]*"
-SCOPE = rb"@@(?:(?:global|session|local)\s*\.\s*)?"
-VARIABLE = SCOPE + rb"(?P<variable>aurora_server_id|aurora_version|innodb_read_only)\b"
-FUNCTION = rb"(?<![\w.`])aurora_version\s*\(\s*\)"
-TABLE = rb"(?<![\w`.])(?:`?information_schema`?\s*\.\s*)?(?:`replica_host_status`|replica_host_status\b)"
-WORD = re.compile(
-    rb"(?P<quoted>%b)|(?P<any>%b)|(?P<function>%b)|(?P<table>%b)" % (QUOTED, VARIABLE, FUNCTION, TABLE),
-    re.IGNORECASE | re.DOTALL,
-)
-SHOW = re.compile(
-    rb"\s*SHOW\s+(?:GLOBAL\s+|SESSION\s+|LOCAL\s+)?VARIABLES\s+(?P<filter>(?:LIKE|WHERE)\s.*?)\s*;?\s*\Z",
-    re.IGNORECASE | re.DOTALL,
-)
-ITEM_BEFORE = re.compile(rb"(?:\bSELECT|,)\s*\Z", re.IGNORECASE)
-ITEM_AFTER = re.compile(rb"\s*(?:,|;|\Z|FROM\b|LIMIT\b|WHERE\b)", re.IGNORECASE)
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""What the lab tells a server by."""
 
 
-def rewritten(statement: bytes, host: str, version: str) -> bytes:
-    """Return the statement as the server can answer it; the very same object where it names nothing of Aurora's.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one front is for; the program's first argument, as JSON."""
 
-    Column names stay what they would be on Aurora. Strings and comments are left alone.
-    """
-    if NEEDLE.search(statement) is None:
-        return statement
-    values = {
-        b"aurora_server_id": b"'" + host.encode() + b"'",
-        b"aurora_version": b"'" + version.encode() + b"'",
-        b"innodb_read_only": b"@@global.read_only",
-    }
-    shown = SHOW.match(statement)
-    if shown is not None and NEEDLE.search(shown["filter"]) is not None:
-        return _shown(shown["filter"], values)
+    engine: str
+    place: Place
+    """The host, and where its clients find it."""
+    path: Path
+    """The server's Unix socket."""
+    account: Account
+    """The server's; the front keeps its own."""
+    certificate: str = ""
+    """Of the host, with its key; empty: no TLS."""
+    token_user: str = ""
+    """Who logs in with a token; empty: nobody does."""
+    domain: str = ""
+    ports: tuple[int, ...] = ()
+    """For tokens: the cluster's domain, and the ports that they may name."""
+    version: str = ""
+    """Aurora MySQL's, for statements that ask for it; empty: statements pass as they are."""
 
-    def replaced(found: re.Match[bytes]) -> bytes:
-        if found["quoted"] is not None:
-            return found[0]
-        if found["table"] is not None:
-            return b"aurora_lab.replica_host_status"
-        value = values[found["variable"].lower()] if found["any"] is not None else values[b"aurora_version"]
-        before, after = statement[: found.start()], statement[found.end() :]
-        is_item = ITEM_BEFORE.search(before) and ITEM_AFTER.match(after) and before.count(b"(") == before.count(b")")
-        return value + b" AS `" + found[0] + b"`" if is_item else value
+    def text(self) -> str:
+        """The argument."""
+        return json.dumps(asdict(self), default=str)
 
-    result = WORD.sub(replaced, statement)
-    return statement if result == statement else result
+    @classmethod
+    def of(cls, text: str) -> Task:
+        """The task that the argument tells."""
+        told = json.loads(text)
+        place, account = Place(**told.pop("place")), Account(**told.pop("account"))
+        return cls(place=place, account=account, path=Path(told.pop("path")), **told)
 
-
-def rewritten_packet(packet: bytes, host: str, version: str) -> bytes:
-    """As :func:`rewritten`, for a command packet: the command's byte, query attributes where there are any, the text."""
-    # Without attributes, a client that may send some says so with a count of 0 and a 1.
-    text = 3 if packet[1:3] == b"\0\1" else 1
-    changed = rewritten(packet[text:], host, version)
-    return packet if changed == packet[text:] else packet[:text] + changed
-
-
-def _shown(condition: bytes, values: dict[bytes, bytes]) -> bytes:
-    rows = {**values, b"innodb_read_only": b"IF(@@global.read_only, 'ON', 'OFF')"}
-    table = b" UNION ALL ".join(
-        b"SELECT '" + name + b"' AS Variable_name, " + value + b" AS Value" for name, value in rows.items()
-    )
-    where = condition if condition[:5].upper() == b"WHERE" else b"WHERE Variable_name " + condition
-    return b"SELECT Variable_name, Value FROM (" + table + b") AS variables " + where
-
-
-def without_tls_and_compression(greeting: bytes) -> bytes:
-    """Return the server's first packet without the offer of TLS and of compression; an error packet as it is."""
-    if greeting[HEADER_BYTES] == 0xFF:
-        return greeting
-    place = greeting.index(b"\0", HEADER_BYTES + 1) + 1 + FIXED_BYTES
-    packet = bytearray(greeting)
-    low = int.from_bytes(packet[place : place + 2], "little") & ~(CLIENT_COMPRESS | CLIENT_SSL)
-    high = int.from_bytes(packet[place + 5 : place + 7], "little") & ~(CLIENT_ZSTD >> 16)
-    packet[place : place + 2] = low.to_bytes(2, "little")
-    packet[place + 5 : place + 7] = high.to_bytes(2, "little")
-    return bytes(packet)
-
-
-class Scanner:
-    """Cuts what a client sends into packets and rewrites the statements among them."""
-
-    def __init__(self, rewrite: Callable[[bytes], bytes]) -> None:
-        self._rewrite = rewrite
-        self._held = b""
-        self._passing = 0
-        """Bytes still to come of a packet that is not read."""
-        self._number = 0
-        """Of the last packet: one that follows number 255 goes on with what that began."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Return what goes to the server now; the beginning of a short statement is held until its end is there."""
-        size = len(data)
-        if (
-            not self._held
-            and not self._passing
-            and size > HEADER_BYTES
-            and data[3] == 0
-            and self._number != 255
-            and data[0] | data[1] << 8 | data[2] << 16 == size - HEADER_BYTES
-            and NEEDLE.search(data) is None
-        ):
-            # The everyday case: one whole command, none of ours.
-            self._number = 0
-            return data
-        if self._held:
-            data, self._held = self._held + data, b""
-            size = len(data)
-        done: list[bytes] = []
-        place = 0
-        while place < size:
-            if self._passing:
-                some = min(self._passing, size - place)
-                done.append(data[place : place + some])
-                self._passing -= some
-                place += some
-                continue
-            if size - place <= HEADER_BYTES and not self._is_empty_packet(data, place):
-                self._held = data[place:]
-                break
-            place = self._packet(data, place, done)
-            if place < 0:
-                break
-        return b"".join(done)
-
-    @staticmethod
-    def _is_empty_packet(data: bytes, place: int) -> bool:
-        return data[place : place + 3] == b"\0\0\0" and len(data) - place == HEADER_BYTES
-
-    def _packet(self, data: bytes, place: int, done: list[bytes]) -> int:
-        """Deal with the packet that begins at *place*; return where the next begins, or -1 if it is held."""
-        length = data[place] | data[place + 1] << 8 | data[place + 2] << 16
-        number = data[place + 3]
-        starts = number == 0 and self._number != 255
-        body = place + HEADER_BYTES
-        if starts and 0 < length <= LONGEST_BYTES and data[body] in {COM_QUERY, COM_STMT_PREPARE}:
-            if len(data) - body < length:
-                self._held = data[place:]
-                return -1
-            packet = data[body : body + length]
-            changed = self._rewrite(packet)
-            self._number = 0
-            done.append((data[place:body] if changed is packet else len(changed).to_bytes(3, "little") + b"\0") + changed)
-            return body + length
-        self._number = number
-        done.append(data[place:body])
-        self._passing = length
-        return body
-
-
-class Greeting:
-    """Holds the server's first packet until it is whole, and changes it."""
-
-    def __init__(self) -> None:
-        self._held = b""
-        self._is_over = False
-
-    def feed(self, data: bytes) -> bytes:
-        """Return what goes to the client now."""
-        if self._is_over:
-            return data
-        self._held += data
-        length = int.from_bytes(self._held[:3], "little") + HEADER_BYTES
-        if len(self._held) <= HEADER_BYTES or len(self._held) < length:
-            return b""
-        self._is_over = True
-        return without_tls_and_compression(self._held[:length]) + self._held[length:]
+    def refuses(self, token: bytes) -> bool:
+        """Whether a token does not let its user in; why not is written to the server's log."""
+        text, now = token.decode("utf-8", "replace"), datetime.now(UTC)
+        why = tokens.refusal(text, user=self.token_user, domain=self.domain, ports=tuple(self.ports), now=now)
+        if why:
+            sys.stderr.write(f"the token of {self.token_user} is refused: {why}\n")
+        return bool(why)
 
 
 class Connection:
     """A client's socket (end 0) and its server's (end 1). An end is not read while the other takes nothing."""
 
-    __slots__ = ("ended", "ends", "left", "masks", "selector", "translate")
+    __slots__ = ("_incoming", "_is_greeted", "_outgoing", "_tls", "context", "ended", "ends", "left", "masks", "selector",
+                 "task", "translate")  # fmt: skip
 
-    def __init__(self, client: socket.socket, server: socket.socket, scanner: Scanner, selector: Selector) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, task: Task, context: ssl.SSLContext | None, selector: Selector
+    ) -> None:
         self.ends = (client, server)
-        self.translate = (scanner.feed, Greeting().feed)
+        self.task, self.context = task, context
+        self.translate: tuple[Feed, Feed] = (front_mysql if task.engine == "mysql" else front_postgres).talk(self)
         self.left = [b"", b""]
         """What is still to be sent to each end."""
         self.ended = [False, False]
         self.masks = [0, 0]
         self.selector = selector
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None
+        self._is_greeted = False
         self._watch()
+
+    # For the talk of an engine
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the client speaks through TLS."""
+        return self._is_greeted
+
+    def reply(self, data: bytes) -> None:
+        """Say something to the client in the server's place."""
+        self._send(0, data)
+
+    def refuse(self, data: bytes) -> None:
+        """Say something to the client, and no more."""
+        self.reply(data)
+        self.ended[1] = True
+
+    def start_tls(self, first: bytes) -> None:
+        """Take what the client says for TLS from now on, beginning with what it has said already."""
+        assert self.context is not None
+        self._tls = self.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._decrypt(first)
+
+    # Bytes
 
     def ready(self, end: int, mask: int) -> None:
         """Move bytes after an end became readable or writable."""
         try:
             if mask & selectors.EVENT_WRITE:
-                self._send(end, self.left[end])
+                self._send_left(end, b"")
             if mask & selectors.EVENT_READ:
                 self._read(end)
         except BlockingIOError:
@@ -242,12 +150,41 @@ class Connection:
         data = self.ends[end].recv(CHUNK_BYTES)
         if not data:
             self.ended[end] = True
-            return
+        elif end == 0 and self._tls is not None:
+            self._decrypt(data)
+        else:
+            self._pass_on(end, data)
+
+    def _pass_on(self, end: int, data: bytes) -> None:
         data = self.translate[end](data)
         if data:
             self._send(1 - end, data)
 
+    def _decrypt(self, data: bytes) -> None:
+        tls = self._tls
+        assert tls is not None
+        self._incoming.write(data)
+        try:
+            if not self._is_greeted:
+                tls.do_handshake()
+                self._is_greeted = True
+            while plain := tls.read(CHUNK_BYTES):
+                self._pass_on(0, plain)
+            self.ended[0] = True
+        except ssl.SSLWantReadError:
+            pass
+        finally:
+            if self._outgoing.pending:
+                self._send_left(0, self._outgoing.read())
+
     def _send(self, end: int, data: bytes) -> None:
+        if end == 0 and self._tls is not None:
+            self._tls.write(data)
+            data = self._outgoing.read()
+        self._send_left(end, data)
+
+    def _send_left(self, end: int, data: bytes) -> None:
+        data = self.left[end] + data if self.left[end] else data
         try:
             sent = self.ends[end].send(data)
         except BlockingIOError:
@@ -280,24 +217,30 @@ class Connection:
 class Front:
     """Everything between one address and one server, which is its child."""
 
-    def __init__(self, path: str, address: tuple[str, int], rewrite: Callable[[bytes], bytes]) -> None:
-        self.path = path
-        self.address = address
-        self.rewrite = rewrite
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.context: ssl.SSLContext | None = None
+        if task.certificate:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(task.certificate)
         self.selector = selectors.DefaultSelector()
         self.server: subprocess.Popen[bytes] | None = None
 
-    def run(self, command: list[str], user: dict[str, Any], control: socket.socket) -> int:
+    def run(self, command: list[str], control: socket.socket) -> int:
         """Start the server and serve until it ends; return its exit code."""
         woken, waker = socket.socketpair()
         for end in (woken, waker, control):
             end.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda number, _: self._pass_on(number))
+        for number in PASSED_ON:
+            signal.signal(number, lambda received, _: self._pass_on(received))
         self.selector.register(woken, selectors.EVENT_READ, lambda _: woken.recv(CHUNK_BYTES))
         self.selector.register(control, selectors.EVENT_READ, lambda _: self._obey(control))
-        server = subprocess.Popen[bytes](command, stdin=subprocess.DEVNULL, cwd="/", **user)
+        server = subprocess.Popen[bytes](
+            command, stdin=subprocess.DEVNULL, cwd="/", env={"LC_ALL": "C", "TZ": "UTC"},
+            **self.task.account.popen(),
+        )
         self.server = server
         while server.poll() is None:
             self._serve(None)
@@ -331,7 +274,7 @@ class Front:
     def _listen(self) -> None:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(self.address)
+        listener.bind((self.task.place.address, self.task.place.port))
         listener.listen(BACKLOG)
         listener.setblocking(False)
         self.selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
@@ -342,7 +285,7 @@ class Front:
                 client, _ = listener.accept()
                 server = socket.socket(socket.AF_UNIX)
                 try:
-                    server.connect(self.path)
+                    server.connect(str(self.task.path))
                     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 except OSError:
                     # The server is on its way out.
@@ -351,18 +294,17 @@ class Front:
                     continue
                 client.setblocking(False)
                 server.setblocking(False)
-                Connection(client, server, Scanner(self.rewrite), self.selector)
+                Connection(client, server, self.task, self.context, self.selector)
 
 
 def main(arguments: list[str]) -> int:
-    path, address, port, host, version, uid, gid, *command = arguments
+    """Run the front of the task that the first argument tells, before the server whose command follows."""
+    text, *command = arguments
     with suppress(ValueError, OSError):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    user = {} if uid == "-" else {"user": int(uid), "group": int(gid), "extra_groups": []}
     control = socket.socket(fileno=os.dup(0))
-    front = Front(path, (address, int(port)), lambda packet: rewritten_packet(packet, host, version))
-    return front.run(command, user, control)
+    return Front(Task.of(text)).run(command, control)
 
 
 if __name__ == "__main__":

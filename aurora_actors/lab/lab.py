@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, get_args
 
 from . import faults, members, reaping, repair
+from .account import Account
 from .cluster import Cluster, Host, Options
 from .engine import Engine, Server
 from .names import DnsView, Place, Zone, answer
@@ -24,7 +25,8 @@ from .operations import Operations
 from .promoting import await_candidates, fail_over
 from .rejoining import settle
 from .starting import place_for_data, start_hosts
-from .values import Flavour, Habit, HostStatus, How, LabError, LabEvent, Login, OperationRecord, Replication
+from .tls import Tls
+from .values import CA_FILE, Flavour, Habit, HostStatus, How, LabError, LabEvent, Login, OperationRecord, Replication
 from .waiting import until
 
 __all__ = ["Lab", "ServerPlan"]
@@ -37,12 +39,15 @@ REJOIN_END_SECONDS = 10.0
 class ServerPlan(ABC):
     """What the servers of one start have in common."""
 
+    account: Account
+    """Whom servers and their files belong to."""
+
     @abstractmethod
     def places(self, ids: Sequence[str]) -> tuple[Place, ...]:
         """Choose where the hosts listen."""
 
     @abstractmethod
-    def server(self, place: Place, directory: Path, stopping: threading.Event) -> Server:
+    def server(self, place: Place, directory: Path, stopping: threading.Event, tls: Tls | None) -> Server:
         """Make the server of a host in a directory that is still to be made, with its data."""
 
 
@@ -62,6 +67,7 @@ class Lab(Operations, ABC):
         dns_lag_seconds: float,
         directory: str | os.PathLike[str] | None,
         options: Options,
+        tls: bool,
     ) -> None:
         if hosts < 1:
             raise LabError(f"a lab needs at least one host, not {hosts}")
@@ -69,7 +75,10 @@ class Lab(Operations, ABC):
             raise LabError(f"habit is 'keep', 'drop' or 'restart', not {options.habit!r}")
         if options.flavour not in get_args(Flavour):
             raise LabError(f"flavour is 'aurora', 'multi-az' or 'plain', not {options.flavour!r}")
+        if login.token_user and (not tls or login.token_user == login.user):
+            raise LabError("token_user is another user than user, and needs tls=True: a token is sent in clear text")
         self.login = login
+        self._has_tls = tls
         self._options = options
         self._ids = tuple(f"{name}-{number}" for number in range(1, hosts + 1))
         self._name, self._domain, self._dns_lag, self._parent = name, domain, dns_lag_seconds, directory
@@ -111,7 +120,10 @@ class Lab(Operations, ABC):
             stopping = threading.Event()
             try:
                 self._keep(directory)
-                hosts = {place.id: Host(plan.server(place, directory / place.id, stopping)) for place in places}
+                tls = None
+                if self._has_tls:
+                    tls = Tls(directory, self._domain, plan.account, self.login.token_user, self.usual_port)
+                hosts = {place.id: Host(plan.server(place, directory / place.id, stopping, tls)) for place in places}
                 zone = Zone(self._name, self._domain, places, self._dns_lag, self.usual_port)
                 cluster = Cluster(self._options, self.engine, zone, directory, hosts, stopping, self._tell)
                 start_hosts(cluster)
@@ -211,6 +223,13 @@ class Lab(Operations, ABC):
     def directory(self) -> Path:
         """The lab's directory; each host's ``server.log`` lies in a folder of its id."""
         return self.cluster.directory
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the authority that signs those of the hosts, where the lab serves TLS: ``sslrootcert``."""
+        if not self._has_tls:
+            raise LabError("the lab serves no TLS; tls=True makes it do so")
+        return self.directory / CA_FILE
 
     @property
     def black_hole_kind(self) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from .account import server_account
+from .account import Account, server_account
 from .addresses import MYSQL_PORT, choose_addresses
 from .cluster import Options
 from .lab import Lab, ServerPlan
@@ -19,6 +19,7 @@ from .mysql_origin import Origin, inner_place
 from .mysql_server import MysqlServer
 from .mysql_template import make_mysql_template
 from .names import Place
+from .tls import Tls
 from .values import Flavour, Habit, LabError, Login, ServerKind
 
 __all__ = ["MysqlLab"]
@@ -56,12 +57,16 @@ class MysqlLab(Lab):
         asynchronous: bool = False,
         flavour: Flavour = "aurora",
         own_report_time: bool = True,
+        tls: bool = False,
+        token_user: str = "",
     ) -> None:
         if server not in get_args(ServerKind):
             raise LabError(f"server is 'mariadb' or 'mysql', not {server!r}")
+        if token_user and flavour != "aurora":
+            raise LabError("token_user needs the flavour 'aurora' on MySQL: its front checks the tokens")
         super().__init__(
-            hosts, name=name, domain=domain, login=Login(user, password, database), dns_lag_seconds=dns_lag_seconds,
-            directory=directory,
+            hosts, name=name, domain=domain, login=Login(user, password, database, token_user),
+            dns_lag_seconds=dns_lag_seconds, directory=directory, tls=tls,
             options=Options(habit, flavour, asynchronous, restart_seconds, stale_topology_seconds, own_report_time),
         )  # fmt: skip
         self._server: ServerKind = server
@@ -72,7 +77,7 @@ class MysqlLab(Lab):
         binaries = find_mysql(self._server, account)
         template = make_mysql_template(binaries, account, self._options.flavour, self.login)
         origin = Origin(binaries, account, template, self._options.flavour, self._domain, self.login)
-        return _Plan(origin, self._block, self._port)
+        return _Plan(account, origin, self._block, self._port)
 
     def conninfo(self, endpoint: str = "writer", **extra: Any) -> str:
         return " ".join(f"{key}={value}" for key, value in self.parameters(endpoint, **extra).items())
@@ -84,6 +89,7 @@ class MysqlLab(Lab):
 
 @dataclass(frozen=True, slots=True)
 class _Plan(ServerPlan):
+    account: Account
     origin: Origin
     block: str | None
     port: int | None
@@ -92,8 +98,8 @@ class _Plan(ServerPlan):
         found = choose_addresses(len(ids), self.block, self.port, MYSQL_PORT)
         return tuple(Place(id_, *where) for id_, where in zip(ids, found, strict=True))
 
-    def server(self, place: Place, directory: Path, stopping: threading.Event) -> MysqlServer:
-        account, inner = self.origin.account, inner_place(place, self.origin.flavour)
-        server = MysqlServer(place, inner, account.directory(directory), self.origin, stopping)
-        self.origin.template.copy_to(server.data, account)
+    def server(self, place: Place, directory: Path, stopping: threading.Event, tls: Tls | None) -> MysqlServer:
+        origin, inner = replace(self.origin, tls=tls), inner_place(place, self.origin.flavour)
+        server = MysqlServer(place, inner, self.account.directory(directory), origin, stopping)
+        origin.template.copy_to(server.data, self.account)
         return server

@@ -180,7 +180,7 @@ class MysqlEngine:
             if str(name).lower() not in SYSTEM_DATABASES:
                 server.query(f"DROP DATABASE {name_of(str(name))}")
         for user, place in server.query("SELECT User, Host FROM mysql.user"):
-            if user not in {*OUR_USERS, login.user} and not str(user).startswith("mysql."):
+            if user not in {*OUR_USERS, login.user, login.token_user} and not str(user).startswith("mysql."):
                 server.query(f"DROP USER {literal(str(user))}@{literal(str(place))}")
         for statement in create_database(login):
             server.query(statement)

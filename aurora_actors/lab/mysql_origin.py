@@ -11,6 +11,7 @@ from .addresses import SHARED_ADDRESS, choose_apart
 from .mysql_binaries import MysqlBinaries
 from .mysql_template import MysqlTemplate
 from .names import Place
+from .tls import Tls
 from .values import Flavour, Login
 
 __all__ = ["Origin", "inner_place"]
@@ -34,4 +35,5 @@ class Origin:
     flavour: Flavour
     domain: str
     login: Login
+    tls: Tls | None = None
     server_ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,14 +15,14 @@ from typing import Any
 
 import mysql.connector
 
-from . import front
+from .front import Task
 from .mysql_origin import Origin, inner_place
 from .mysql_session import Session, log_in
-from .mysql_settings import common_settings, option_file, semi_sync_source
+from .mysql_settings import common_settings, option_file, own_tls, semi_sync_source
 from .mysql_sql import OWNER, REPLICATOR, TOPOLOGY_FILE, literal, spoil_passwords
 from .names import Place
 from .processes import ServerProcess
-from .reaping import freeze_tree, kill_tree, thaw_tree
+from .reaping import freeze_tree, thaw_tree
 from .values import LabError
 from .waiting import until
 
@@ -33,7 +31,6 @@ __all__ = ["AURORA_VERSION", "MysqlServer"]
 AURORA_VERSION = "3.10.0"
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
-FRONT_SECONDS = 20.0
 NO_SUCH_THREAD = 1094
 QUIET_SECONDS = 2
 """For commits under way to end, before sessions that hold explicit locks are ended."""
@@ -60,7 +57,6 @@ class MysqlServer(ServerProcess):
     server_id: int = 0
     following: str | None = None
     """The host that its replication is set up for since its start."""
-    _front: socket.socket | None = field(default=None, repr=False)
     _is_open: bool = False
     _is_frozen: bool = False
     _refuses_now: bool = False
@@ -128,6 +124,8 @@ class MysqlServer(ServerProcess):
             "read_only": "OFF" if self.upstream is None else "ON",
             semi_sync_source(self.origin.binaries): "ON" if self.synchronous else "OFF",
         }
+        if self.origin.tls and not self.has_front:
+            settings |= own_tls(self.origin.binaries, self.origin.tls.certificate(self.directory, self.place.address))
         self.origin.account.write(self.directory / "my.cnf", option_file(settings))
 
     def refuse_logins(self, on: bool) -> None:
@@ -199,26 +197,16 @@ class MysqlServer(ServerProcess):
             # A killed server that nobody has collected yet keeps its socket's lock "in use".
             (self.directory / name).unlink(missing_ok=True)
         self.following, self._is_open, self._is_frozen = None, False, False
+        if self.has_front:
+            more = origin.tls.for_front(self) if origin.tls else {}
+            task = Task("mysql", self.place, self.socket_path, origin.account, version=AURORA_VERSION, **more)
+            self._start_behind_front(task, command)
+            return
         with open(self.directory / "server.log", "ab") as log:
-            if not self.has_front:
-                self.process = subprocess.Popen[bytes](
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-                    env={"LC_ALL": "C"}, **origin.account.popen(),
-                )  # fmt: skip
-                return
-            ours, theirs = socket.socketpair()
-            with theirs:
-                # The front is the server's parent: what ends, stops or silences the one does so to the other.
-                self.process = subprocess.Popen[bytes](
-                    [sys.executable, "-I", "-S", front.__file__, str(self.socket_path), self.place.address,
-                     str(self.place.port), self.place.id, AURORA_VERSION,
-                     *(map(str, (origin.account.uid, origin.account.gid)) if origin.account.switch else ("-", "-")),
-                     *command],
-                    stdin=theirs.fileno(), stdout=log, stderr=log, cwd="/", start_new_session=True, env={"LC_ALL": "C"},
-                )  # fmt: skip
-            self._close_front()
-            self._front = ours
-            ours.settimeout(FRONT_SECONDS)
+            self.process = subprocess.Popen[bytes](
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                env={"LC_ALL": "C"}, **origin.account.popen(),
+            )  # fmt: skip
 
     def wait_answering(self) -> None:
         """Wait until the server answers the lab."""
@@ -242,14 +230,7 @@ class MysqlServer(ServerProcess):
             return
         self._write_access()
         self._warm_up()
-        if self._front is not None:
-            try:
-                self._front.sendall(b"o")
-                answer = self._front.recv(1)
-            except OSError as error:
-                raise LabError(f"the front of {self.place.id} does not answer: {error}") from None
-            if answer != b"o":
-                raise LabError(f"the front of {self.place.id} could not listen: {self.log_tail()}")
+        self._open_front()
         self._is_open = True
 
     def _warm_up(self) -> None:
@@ -260,20 +241,6 @@ class MysqlServer(ServerProcess):
         if not self.is_mariadb and not self.refuses_logins:
             with suppress(mysql.connector.Error):
                 log_in(self.socket_path, self.origin.login.user, self.origin.login.password).close()
-
-    def kill(self) -> None:
-        """SIGKILL the server and its front at once; the kernel closes their sockets."""
-        if self.process is not None:
-            kill_tree(self.process.pid)
-        self.collect()
-        self.end_session()
-
-    def collect(self) -> None:
-        """Forget processes that are dead."""
-        if self.process is not None:
-            self.process.wait()
-        self.process = None
-        self._close_front()
 
     def shut_down(self) -> None:
         """Stop in order (SIGTERM)."""
@@ -305,11 +272,6 @@ class MysqlServer(ServerProcess):
         self.query(f"SET GLOBAL {semi_sync_source(self.origin.binaries)} = OFF")
         for number in (*self.sessions(REPLICATOR), *self.sessions()):
             self.end(number)
-
-    def _close_front(self) -> None:
-        if self._front is not None:
-            self._front.close()
-        self._front = None
 
     def freeze(self) -> None:
         """SIGSTOP the server and its front."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .mysql_binaries import MysqlBinaries
 
-__all__ = ["common_settings", "option_file", "semi_sync_source"]
+__all__ = ["common_settings", "option_file", "own_tls", "semi_sync_source"]
 
 FOR_EVER_MS = 4294967295
 """The longest time-out of semi-synchronous replication that both know, 49 days: it never becomes asynchronous by itself."""
@@ -78,6 +78,12 @@ def common_settings(binaries: MysqlBinaries, directory: Path) -> dict[str, str]:
         "loose_rpl_semi_sync_source_wait_for_replica_count": "1",
         "loose_rpl_semi_sync_source_timeout": str(FOR_EVER_MS),
     }  # fmt: skip
+
+
+def own_tls(binaries: MysqlBinaries, certificate: Path) -> dict[str, str]:
+    """What lets a server serve TLS itself, with its key and certificate in one file."""
+    settings = {"ssl_cert": str(certificate), "ssl_key": str(certificate)}
+    return settings if binaries.is_mariadb else settings | {"tls_version": "TLSv1.2,TLSv1.3"}
 
 
 def option_file(settings: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """The SQL that lets a MySQL or MariaDB server answer what Aurora MySQL and RDS Multi-AZ clusters answer.
 
 Sources: the Aurora user guide on ``information_schema.replica_host_status``, and the statements that the AWS drivers
-send. The view ``aurora_lab.replica_host_status`` stands for Aurora's table; the lab's front (front.py) puts its name
+send. The view ``aurora_lab.replica_host_status`` stands for Aurora's table; the lab's front (front_mysql.py) puts its name
 into statements. It reads two things of the host it runs on: ``@@report_host``, which is the instance's name, and the
 file ``aurora_topology.json`` of its data directory, which the lab replaces in one step whenever the cluster changes.
 """
@@ -105,6 +105,16 @@ def create_database(login: Login) -> tuple[str, ...]:
     return (f"CREATE DATABASE IF NOT EXISTS {name_of(login.database)}",)
 
 
+def _token_user(user: str, monitor: str, database: str) -> tuple[str, ...]:
+    """Who has no password and comes from the server's own machine alone: the front, which has seen the token."""
+    return (
+        f"CREATE USER {user} IDENTIFIED BY ''",
+        f"GRANT PROCESS, REPLICATION CLIENT{monitor} ON *.* TO {user}",
+        f"GRANT ALL PRIVILEGES ON {database}.* TO {user}",
+        f"GRANT SELECT, EXECUTE ON {LAB_DATABASE}.* TO {user}",
+    )
+
+
 def cluster_statements(
     binaries: MysqlBinaries, flavour: Flavour, login: Login, replication_password: str
 ) -> tuple[str, ...]:
@@ -121,6 +131,7 @@ def cluster_statements(
         f"CREATE USER {user} IDENTIFIED BY {literal(login.password)}",
         f"GRANT PROCESS, REPLICATION CLIENT{monitor} ON *.* TO {user}",
         f"GRANT ALL PRIVILEGES ON {database}.* TO {user}",
+        *(_token_user(f"{literal(login.token_user)}@'localhost'", monitor, database) if login.token_user else ()),
         *(AURORA if flavour == "aurora" else ()),
         *((*MULTI_AZ, f"GRANT SELECT ON mysql.rds_topology TO {user}") if flavour == "multi-az" else ()),
         "FLUSH PRIVILEGES",

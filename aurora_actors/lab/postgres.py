@@ -20,6 +20,7 @@ from .names import Place
 from .postgres_engine import PostgresEngine
 from .server import PostgresServer
 from .template import Template, make_template
+from .tls import Tls
 from .values import Flavour, Habit, Login
 
 __all__ = ["PostgresLab"]
@@ -42,6 +43,10 @@ class PostgresLab(Lab):
     a failover may lose what was acknowledged; :meth:`status` says so. ``flavour``: ``aurora``; ``multi-az``, an RDS
     Multi-AZ DB cluster; ``plain``, community PostgreSQL; all with the same operations. ``own_report_time=False``: as
     Aurora PostgreSQL does since 13.9, a host gives no ``last_update_timestamp`` for itself.
+
+    ``tls``: clients may speak TLS, with a certificate that :attr:`ca_file` vouches for, and that is good for all names of
+    the cluster. ``token_user``: a user that logs in, through TLS alone, with a token of RDS's IAM authentication in place
+    of a password: a presigned URL for this cluster and user that has not expired (its signature is not checked).
 
     ``directory``: where the lab's own directory is made (default: ``/dev/shm`` if it has room, else the system's
     temporary directory).
@@ -75,10 +80,12 @@ class PostgresLab(Lab):
         asynchronous: bool = False,
         flavour: Flavour = "aurora",
         own_report_time: bool = True,
+        tls: bool = False,
+        token_user: str = "",
     ) -> None:
         super().__init__(
-            hosts, name=name, domain=domain, login=Login(user, password, database), dns_lag_seconds=dns_lag_seconds,
-            directory=directory,
+            hosts, name=name, domain=domain, login=Login(user, password, database, token_user),
+            dns_lag_seconds=dns_lag_seconds, directory=directory, tls=tls,
             options=Options(habit, flavour, asynchronous, restart_seconds, stale_topology_seconds, own_report_time),
         )  # fmt: skip
         self._version, self._block, self._port = version, address_block, port
@@ -106,10 +113,10 @@ class _Plan(ServerPlan):
         found = choose_addresses(len(ids), self.block, self.port, POSTGRES_PORT)
         return tuple(Place(id_, *where) for id_, where in zip(ids, found, strict=True))
 
-    def server(self, place: Place, directory: Path, stopping: threading.Event) -> PostgresServer:
+    def server(self, place: Place, directory: Path, stopping: threading.Event, tls: Tls | None) -> PostgresServer:
         server = PostgresServer(
             place, self.account.directory(directory), self.binaries, self.account, self.flavour,
-            self.template.replication_password, stopping,
+            self.template.replication_password, stopping, tls,
         )  # fmt: skip
         self.template.copy_to(server.data, self.account)
         return server

@@ -44,10 +44,14 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
 
 
 def _stopped_tree(pid: int) -> list[psutil.Process]:
-    """Stop the postmaster first: a stopped one cannot fork, so the list of its children is complete."""
+    """Stop the postmaster first: a stopped one cannot fork, so the list of its children is complete.
+
+    It may be the child of a front, which is stopped before it.
+    """
     try:
         postmaster = psutil.Process(pid)
         postmaster.send_signal(signal.SIGSTOP)
+        _signal(postmaster.children(), signal.SIGSTOP)
         return [postmaster, *postmaster.children(recursive=True)]
     except (psutil.NoSuchProcess, ProcessLookupError):
         return []

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
@@ -21,10 +22,12 @@ from .account import Account
 from .aurora_sql import TOPOLOGY_FILE
 from .binaries import Binaries
 from .flavours import EXTENSIONS
+from .front import Task
 from .names import Place
 from .processes import ServerProcess
-from .reaping import forget_shared_memory, freeze_tree, kill_tree, thaw_tree
+from .reaping import forget_shared_memory, freeze_tree, thaw_tree
 from .template import OWNER, REPLICATOR
+from .tls import Tls
 from .values import Flavour, LabError
 from .waiting import until
 
@@ -81,6 +84,8 @@ class PostgresServer(ServerProcess):
     flavour: Flavour
     replication_password: str
     stopping: threading.Event
+    tls: Tls | None = None
+    """If any, clients reach the server through a front, which serves it: the servers of the wheel cannot."""
     resource_id: str = field(default_factory=lambda: "db-" + base64.b32encode(secrets.token_bytes(20))[:26].decode())
     """As RDS gives one to each instance, for life: its name may change."""
     process: subprocess.Popen[bytes] | None = None
@@ -96,7 +101,7 @@ class PostgresServer(ServerProcess):
         """A server of the same kind for another host of the lab, with a directory of its own and no data yet."""
         directory = self.account.directory(self.directory.parent / place.id)
         return PostgresServer(
-            place, directory, self.binaries, self.account, self.flavour, self.replication_password, self.stopping
+            place, directory, self.binaries, self.account, self.flavour, self.replication_password, self.stopping, self.tls
         )
 
     def move(self, place: Place) -> None:
@@ -124,7 +129,7 @@ class PostgresServer(ServerProcess):
     def write_settings(self) -> None:
         """Write what differs between hosts and changes while they run."""
         lines = {
-            "listen_addresses": self.place.address,
+            "listen_addresses": "" if self.tls else self.place.address,
             "port": str(self.place.port),
             "unix_socket_directories": str(self.directory),
             "cluster_name": self.place.id,
@@ -155,12 +160,17 @@ class PostgresServer(ServerProcess):
     def _write_access(self) -> None:
         """Write who may log in; the lab's own sessions come over the private sockets and are never refused."""
         method = "reject" if self.refuses_logins else "scram-sha-256"
+        behind = ""
+        if self.tls:
+            trust = "reject" if self.refuses_logins else "trust"
+            tokens = f'local all "{self.tls.token_user}" {trust}\n' if self.tls.token_user else ""
+            behind = f"{tokens}local all all {method}\n"
         self.account.write(
             self.data / "pg_hba.conf",
             f"local all {OWNER} trust\n"
             f"local replication {REPLICATOR} scram-sha-256\n"
             f"local all {REPLICATOR} {method}\n"
-            f"host all all 127.0.0.0/8 {method}\n",
+            f"{behind}host all all 127.0.0.0/8 {method}\n",
         )
 
     def refuse_logins(self, on: bool) -> None:
@@ -234,10 +244,15 @@ class PostgresServer(ServerProcess):
 
     def start(self, *options: str) -> None:
         """Start the server without waiting for it."""
+        command = [self.binaries.program("postgres"), "-D", str(self.data), *options]
+        if self.tls:
+            path = self.directory / f".s.PGSQL.{self.place.port}"
+            task = Task("postgres", self.place, path, self.account, **self.tls.for_front(self))
+            self._start_behind_front(task, command)
+            return
         with open(self.directory / "server.log", "ab") as log:
             self.process = subprocess.Popen[bytes](
-                [self.binaries.program("postgres"), "-D", str(self.data), *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
                 env={"LC_ALL": "C", "TZ": "UTC"}, **self.account.popen(),
             )  # fmt: skip
 
@@ -251,52 +266,40 @@ class PostgresServer(ServerProcess):
             return self._status() in wanted
 
         until(started, f"{self.place.id} has started", seconds=START_SECONDS, stopping=self.stopping)
+        self._open_front()
 
     def _status(self) -> str:
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         except OSError:
             return ""
-        own = self.process is not None and lines[:1] == [str(self.process.pid)]
+        pid = self.process.pid if self.process is not None else 0
+        own = lines[:1] == [str(pid)]
+        if self._front is not None:
+            with suppress(psutil.Error, ValueError, IndexError):
+                own = psutil.Process(int(lines[0])).ppid() == pid
         return lines[STATUS_LINE].strip() if own and len(lines) > STATUS_LINE else ""
-
-    def kill(self) -> None:
-        """SIGKILL every process of the server at once; its kernel closes its sockets."""
-        if self.process is not None:
-            kill_tree(self.process.pid)
-            self.process.wait()
-        self.process = None
-        self.end_session()
-
-    def collect(self) -> None:
-        """Forget processes that others ended."""
-        if self.process is not None:
-            self.process.wait()
-        self.process = None
 
     def shut_down(self) -> None:
         """Stop in order: sessions get 57P01, readers get all WAL first (SIGINT, "fast")."""
         self.end_session()
-        process = self.process
-        if process is not None:
+        if (process := self.process) is not None:
             process.send_signal(signal.SIGINT)
             # A process that was stopped on purpose would keep the server from ending.
             self.thaw()
             until(lambda: process.poll() is not None, f"{self.place.id} has stopped", seconds=STOP_SECONDS,
                   stopping=threading.Event())  # fmt: skip
-        self.process = None
+        self.collect()
 
     def freeze(self) -> None:
         """SIGSTOP every process of the server."""
-        process = self.process
-        if process is not None:
-            freeze_tree(process.pid)
+        if self.process is not None:
+            freeze_tree(self.process.pid)
 
     def thaw(self) -> None:
         """SIGCONT every process of the server."""
-        process = self.process
-        if process is not None:
-            thaw_tree(process.pid)
+        if self.process is not None:
+            thaw_tree(self.process.pid)
 
     def reload(self) -> None:
         """Make the server read its configuration again (SIGHUP); takes effect some milliseconds later."""
@@ -319,7 +322,9 @@ class PostgresServer(ServerProcess):
         )  # fmt: skip
 
     def client_processes(self) -> list[tuple[str, int, int]]:
-        """Address and port of each client over TCP, and the process that serves it."""
+        """Address and port of each client over TCP, and the process that serves it. :class:`LabError` behind a front."""
+        if self.tls:
+            raise LabError("connections to a front can be cut with nft alone (apt-get install nftables, and CAP_NET_ADMIN)")
         return [
             (str(address), int(port), int(pid))
             for address, port, pid in self.query(
@@ -350,11 +355,10 @@ class PostgresServer(ServerProcess):
 
     def kill_session(self, number: int) -> bool:
         """End a client's session by its process id; false if there is none."""
-        killed = self.query(
+        return (True,) in self.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_type = 'client backend'",
             (number,),
         )
-        return bool(killed and killed[0][0])
 
     def end_sessions(self) -> list[int]:
         """End all sessions of applications; return their process ids."""

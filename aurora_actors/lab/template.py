@@ -55,7 +55,7 @@ def _run(command: list[str], account: Account, seconds: float, text: str | None 
 
 def make_template(binaries: Binaries, account: Account, flavour: Flavour, login: Login) -> Template:
     """Return the template for these settings, from the cache or made now (about half a second)."""
-    who = (login.user, login.password, login.database, str(account.uid))
+    who = (login.user, login.password, login.database, login.token_user, str(account.uid))
     parts = (binaries.banner, flavour, *who, FLAVOUR_SQL[flavour], LAB_SQL)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     with locked(f"template-{key}") as entry:
@@ -84,6 +84,14 @@ def _build(entry: Path, binaries: Binaries, account: Account, flavour: Flavour, 
     fresh.rename(entry / "data")
 
 
+def _token_user(login: Login) -> list[sql.Composed]:
+    if not login.token_user:
+        return []
+    who = sql.Identifier(login.token_user)
+    grant = sql.SQL("GRANT {} TO {}").format(sql.Identifier(login.user), who)
+    return [sql.SQL("CREATE ROLE {} LOGIN").format(who), grant]
+
+
 def _cluster_sql(flavour: Flavour, login: Login, replication_password: str) -> str:
     user, database = sql.Identifier(login.user), sql.Identifier(login.database)
     statements = [
@@ -91,6 +99,7 @@ def _cluster_sql(flavour: Flavour, login: Login, replication_password: str) -> s
             sql.Identifier(REPLICATOR), sql.Literal(replication_password)
         ),
         sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(user, sql.Literal(login.password)),
+        *_token_user(login),
         sql.SQL("DROP DATABASE postgres"),
         sql.SQL("CREATE DATABASE postgres TEMPLATE template1"),
     ]

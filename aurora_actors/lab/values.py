@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
+    "CA_FILE",
     "Commits",
     "Flavour",
     "Habit",
@@ -27,6 +28,8 @@ __all__ = [
     "State",
 ]
 
+CA_FILE = "ca.pem"
+"""In the lab's directory: the certificate of the authority that clients trust."""
 Commits = Literal["hang", "refuse"]
 Flavour = Literal["aurora", "multi-az", "plain"]
 Habit = Literal["keep", "drop", "restart"]
@@ -50,11 +53,12 @@ class ServerUnavailable(LabError):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who the application logs in as."""
+    """Who the application logs in as; ``token_user``: one who has no password but logs in with a token, if any."""
 
     user: str
     password: str
     database: str
+    token_user: str = ""
 
     def __repr__(self) -> str:
         return f"Login(user={self.user!r}, database={self.database!r})"

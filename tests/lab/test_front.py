@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_actors.lab.front import Greeting, Scanner, rewritten, rewritten_packet, without_tls_and_compression
+from aurora_actors.lab.front_mysql import Greeting, Scanner, greeting_of, rewritten, rewritten_packet
 
 HOST, VERSION = "database-1", "3.10.0"
 VIEW = b"aurora_lab.replica_host_status"
@@ -123,7 +123,7 @@ GREETING = packet(
 
 def test_a_greeting_offers_neither_tls_nor_compression() -> None:
     low, high = 0xFFFF & ~(1 << 5) & ~(1 << 11), 0xDFFF & ~(1 << 10)
-    changed = without_tls_and_compression(GREETING)
+    changed = greeting_of(GREETING, tls=False)
     assert changed == GREETING.replace(b"\xff\xff", low.to_bytes(2, "little"), 1).replace(
         b"\xff\xdf", high.to_bytes(2, "little"), 1
     )
@@ -138,4 +138,4 @@ def test_an_error_in_place_of_a_greeting_passes() -> None:
 def test_a_greeting_may_come_in_pieces(cut: int) -> None:
     greeting = Greeting()
     sent = GREETING + b"more"
-    assert greeting.feed(sent[:cut]) + greeting.feed(sent[cut:]) == without_tls_and_compression(GREETING) + b"more"
+    assert greeting.feed(sent[:cut]) + greeting.feed(sent[cut:]) == greeting_of(GREETING, tls=False) + b"more"
