@@ -46,6 +46,8 @@ def made_async(base: Any) -> type[Any]:
                 return await base_wait(self, gen, *args, **kwargs)
             except Exception as error:
                 raised = await self._aa_link.failed(self, error, gen)
+                if raised is None:
+                    return None
                 if raised is error:
                     raise
                 raise raised from error

@@ -151,6 +151,8 @@ def _made(base: Any) -> type[Any]:
                 return base_wait(self, gen, *args, **kwargs)
             except Exception as error:
                 raised = run_blocking(self._aa_link.failed(self, error, gen))
+                if raised is None:
+                    return None
                 if raised is error:
                     raise
                 raise raised from error

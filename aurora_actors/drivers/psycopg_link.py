@@ -29,12 +29,14 @@ from aurora_actors.drivers.psycopg_reading import (
     STARTS,
     failure_of,
     harmless,
+    is_ping,
     locals_of,
     on_reader,
     query_of,
     statement_to_come,
     text_of,
 )
+from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation
@@ -120,14 +122,20 @@ class Link(Tie):
             return await self._through(conn, gen, args, kwargs)
         except Exception as error:
             raised = await self.failed(conn, error, gen)
+            if raised is None:
+                return None
             if raised is error:
                 raise
             raise raised from error
         finally:
             conn._aa_busy_since = 0.0
 
-    async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception:
-        """What the application gets for *error*: the same object unless the connection was lost and a plugin acts."""
+    async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception | None:
+        """What the application gets for *error*: the same object unless the connection was lost and a plugin acts.
+
+        None: nothing. An empty statement is how pools ask whether a connection is good (SQLAlchemy's ``pool_pre_ping``,
+        ``psycopg_pool``'s check), and it is good again, with nothing lost.
+        """
         if self.proxy is None or not isinstance(error, psycopg.Error):
             return error
         if self.outcome is not None and (self._retired or self.spare is not None):
@@ -139,7 +147,9 @@ class Link(Tie):
                 return None
             return self._operation(conn, error, gen, refused=fault is Fault.READ_ONLY)
 
-        return await self.answer(error, failure_of(error, conn), operation)
+        pings = self.clean and self.depth == 0 and conn.autocommit and is_ping(error, gen)
+        raised = await self.answer(error, failure_of(error, conn), operation)
+        return None if pings and isinstance(raised, FailoverSuccessError) else raised
 
     def take(self, conn: Any, spare: Any) -> None:
         """Go on with *spare*: now, or when the block is left that has to meet its dead connection."""
