@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import aurora_actors
-
 from aurora_actors import FailoverSuccessError
 from aurora_actors.lab import PostgresLab
 from tests.failover.applications import Noted
