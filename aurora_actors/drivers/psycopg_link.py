@@ -120,23 +120,26 @@ class Link(Tie):
         conn._aa_busy_since = monotonic()
         try:
             return await self._through(conn, gen, args, kwargs)
-        except Exception as error:
-            raised = await self.failed(conn, error, gen)
-            if raised is None:
-                return None
-            if raised is error:
-                raise
-            raise raised from error
+        except psycopg.Error as error:
+            return await self.failed(conn, error, gen)
         finally:
             conn._aa_busy_since = 0.0
 
-    async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception | None:
-        """What the application gets for *error*: the same object unless the connection was lost and a plugin acts.
+    async def failed(self, conn: Any, error: Exception, gen: Any) -> None:
+        """Raise what the application gets for *error*: the same object unless the connection was lost and a plugin acts.
 
-        None: nothing. An empty statement is how pools ask whether a connection is good (SQLAlchemy's ``pool_pre_ping``,
-        ``psycopg_pool``'s check), and it is good again, with nothing lost.
+        Nothing is raised for an empty statement, which is how pools ask whether a connection is good (SQLAlchemy's
+        ``pool_pre_ping``, ``psycopg_pool``'s check), if it is good again and nothing was lost.
         """
-        if self.proxy is None or not isinstance(error, psycopg.Error):
+        pings = self.clean and self.depth == 0 and conn.autocommit and is_ping(error, gen)
+        raised = await self._answered(conn, error, gen)
+        if raised is error:
+            raise error
+        if not (pings and isinstance(raised, FailoverSuccessError)):
+            raise raised from error
+
+    async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
+        if self.proxy is None:
             return error
         if self.outcome is not None and (self._retired or self.spare is not None):
             # One loss, one outcome: the driver's clean-up fails again on what is gone already.
@@ -147,9 +150,7 @@ class Link(Tie):
                 return None
             return self._operation(conn, error, gen, refused=fault is Fault.READ_ONLY)
 
-        pings = self.clean and self.depth == 0 and conn.autocommit and is_ping(error, gen)
-        raised = await self.answer(error, failure_of(error, conn), operation)
-        return None if pings and isinstance(raised, FailoverSuccessError) else raised
+        return await self.answer(error, failure_of(error, conn), operation)
 
     def take(self, conn: Any, spare: Any) -> None:
         """Go on with *spare*: now, or when the block is left that has to meet its dead connection."""
