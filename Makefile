@@ -8,13 +8,14 @@ STAMP := $(VENV)/.installed
 CODE := aurora_actors plugins tests docs setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install servers checks lint types mypy pyright bench docs clean
+.PHONY: help demo test install servers checks lint types mypy pyright bench foreign docs clean
 
 help:
 	@echo "make demo    take the writer of a real local cluster away from an application, four times"
 	@echo "             [COLOUR=async on asyncio, ENGINE=mysql, SABOTAGE=1 to see it fail, ARGS=...]"
 	@echo "make test    lint, types, documentation and every test                              [ARGS=... for pytest]"
 	@echo "make bench   cost, connecting, recovery beside raw psycopg and libpq                [ARGS='--quick', '--rows cost,many']"
+	@echo "make foreign SQLAlchemy's own tests on psycopg's connections and on ours, compared    [ARGS='--driver psycopg']"
 	@echo "make lint | types | docs | clean"
 
 demo: $(STAMP)
@@ -43,6 +44,9 @@ pyright: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+foreign: $(STAMP)
+	@$(BIN)/python -m tests.foreign.run $(ARGS)
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site && echo "site/index.html"

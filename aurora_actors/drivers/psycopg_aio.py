@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
 from typing import Any
 
+import psycopg
+
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_guard import NO_LINK
 from aurora_actors.drivers.psycopg_link import Link
@@ -48,11 +50,8 @@ def made_async(base: Any) -> type[Any]:
             self._aa_busy_since = monotonic()
             try:
                 return await base_wait(self, gen, *args, **kwargs)
-            except Exception as error:
-                raised = await self._aa_link.failed(self, error, gen)
-                if raised is error:
-                    raise
-                raise raised from error
+            except psycopg.Error as error:
+                return await self._aa_link.failed(self, error, gen)
             finally:
                 self._aa_busy_since = 0.0
 

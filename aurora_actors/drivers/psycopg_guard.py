@@ -159,11 +159,8 @@ def _made(base: Any) -> type[Any]:
             self._aa_busy_since = monotonic()
             try:
                 return base_wait(self, gen, *args, **kwargs)
-            except Exception as error:
-                raised = run_blocking(self._aa_link.failed(self, error, gen))
-                if raised is error:
-                    raise
-                raise raised from error
+            except psycopg.Error as error:
+                return run_blocking(self._aa_link.failed(self, error, gen))
             finally:
                 self._aa_busy_since = 0.0
 

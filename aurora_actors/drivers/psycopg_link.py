@@ -34,6 +34,7 @@ from aurora_actors.drivers.psycopg_reading import (
     STARTS,
     effects_in,
     failure_of,
+    is_ping,
     locals_of,
     on_reader,
     statement_to_come,
@@ -45,7 +46,7 @@ from aurora_actors.model.faults import Fault
 from aurora_actors.model.outcome import Operation
 from aurora_actors.model.session_state import Effect, Session, only_transactions
 from aurora_actors.proxies.proxy import Proxy
-from aurora_actors.proxies.tie import Tie
+from aurora_actors.proxies.tie import Tie, nothing_lost
 
 __all__ = ["Link"]
 
@@ -137,12 +138,9 @@ class Link(Tie):
         except Exception as error:
             if effects is None or effects or self.session.pending:
                 self._took_none(conn, effects)
-            if isinstance(error, DeadlineExceededError):
+            if isinstance(error, DeadlineExceededError) or not isinstance(error, psycopg.Error):
                 raise
-            raised = await self.failed(conn, error, gen)
-            if raised is error:
-                raise
-            raise raised from error
+            return await self.failed(conn, error, gen)
         except BaseException:
             # Cut off: whether the statement succeeded nobody knows.
             self.clean = self.clean and effects is not None and only_transactions(effects)
@@ -227,9 +225,21 @@ class Link(Tie):
         if self.proxy is not None and self.acts:
             self._way(conn, self.proxy)
 
-    async def failed(self, conn: Any, error: Exception, gen: Any) -> Exception:
-        """What the application gets for *error*: the same object unless the connection was lost and a plugin acts."""
-        if self.proxy is None or not isinstance(error, psycopg.Error):
+    async def failed(self, conn: Any, error: Exception, gen: Any) -> None:
+        """Raise what the application gets for *error*: the same object unless the connection was lost and a plugin acts.
+
+        Nothing is raised for an empty statement, which is how pools ask whether a connection is good (SQLAlchemy's
+        ``pool_pre_ping``, ``psycopg_pool``'s check), if it is good again and nothing was lost.
+        """
+        pings = self.clean and self.depth == 0 and conn.autocommit and is_ping(error, gen)
+        raised = await self._answered(conn, error, gen)
+        if raised is error:
+            raise error
+        if not (pings and nothing_lost(raised)):
+            raise raised from error
+
+    async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
+        if self.proxy is None:
             return error
         if self.outcome is not None and (self._retired or self.spare is not None):
             # One loss, one outcome: the driver's clean-up fails again on what is gone already.

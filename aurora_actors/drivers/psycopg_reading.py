@@ -23,6 +23,7 @@ __all__ = [
     "STARTS",
     "effects_in",
     "failure_of",
+    "is_ping",
     "locals_of",
     "on_reader",
     "statement_to_come",
@@ -102,6 +103,12 @@ def text_of(found: dict[str, Any]) -> str:
     converted = getattr(found.get("pgq"), "query", None)
     query = converted if converted is not None else found.get("query", found.get("statement", ""))
     return query.decode(errors="replace") if isinstance(query, bytes) else str(query)
+
+
+def is_ping(error: BaseException, gen: Any) -> bool:
+    """Whether the generator that failed executed a statement that asks for nothing."""
+    found = locals_of(error, getattr(gen, "gi_code", None))
+    return gen.__name__ == "_execute_gen" and "query" in found and not text_of(found).strip("; \t\n")
 
 
 def statement_to_come(gen: Any) -> str:

@@ -19,7 +19,7 @@ from aurora_actors.model.session_state import Session
 from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["Tie"]
+__all__ = ["Tie", "nothing_lost"]
 
 
 class Tie:
@@ -52,7 +52,7 @@ class Tie:
         proxy, clean = self.proxy, self.clean
         assert proxy is not None
         raised = await proxy.catch_up(operation)
-        silent = clean and isinstance(raised, FailoverSuccessError) and not (raised.ledger and raised.ledger.lacking)
+        silent = clean and nothing_lost(raised)
         if raised is not None and not silent:
             self.outcome = raised
             raise raised
@@ -111,3 +111,8 @@ class Tie:
         """The session is about to be closed: nobody may touch its socket from here on."""
         if self.proxy is not None:
             self.proxy.unwatch()
+
+
+def nothing_lost(raised: Exception | None) -> bool:
+    """Whether *raised* tells of a switch by which the session lost nothing but what its application may have open."""
+    return isinstance(raised, FailoverSuccessError) and not (raised.ledger and raised.ledger.lacking)
