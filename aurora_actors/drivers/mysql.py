@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import mysql.connector
 from mysql.connector.errors import Error
 
+from aurora_actors.actors.names import names
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Probing, Waits, Wire
 from aurora_actors.drivers.lines import Line
@@ -98,7 +99,9 @@ class MysqlDriver:
                 exchange(conn, spare)
                 drop(spare)
         else:
-            wire = await opened_at(class_of(target, parameters), plain(parameters), place, limit)
+            kind = class_of(target, parameters)
+            _check_identity(kind, access)
+            wire = await opened_at(kind, plain(parameters), place, limit)
         wanted = {name: parameters[name] for name in KEEPING_ALIVE if name in parameters}
         if wanted:
             keep_alive(inner(wire), wanted)
@@ -198,6 +201,16 @@ class MysqlDriver:
 
     def error(self, kind: type[Any]) -> type[Any]:
         return both(kind)
+
+
+def _check_identity(kind: type[Any], access: Access) -> None:
+    """The C library checks a certificate against what it connects to, so that it has to look names up by itself."""
+    of_c = not is_async(kind) and not hasattr(kind, "_get_connection")
+    if of_c and access.parameters.get("ssl_verify_identity") and names.effective(access.resolve) is not None:
+        raise ConfigurationError(
+            "ssl_verify_identity with the C extension goes by the name alone, past the resolver that was given;"
+            " give use_pure=True, or no resolver"
+        )
 
 
 def _check_version() -> None:

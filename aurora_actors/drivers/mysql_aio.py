@@ -21,7 +21,7 @@ from aurora_actors.drivers.mysql_guard import (
     TRAITS,
     connection_calls,
     cursor_calls,
-    cursor_class,
+    guarded_cursor,
     handles_ok,
     named,
     noted,
@@ -50,14 +50,14 @@ async def within(seconds: float) -> AsyncIterator[None]:
 def made_async(base: Any) -> type[Any]:
     """The guarded class derived from *base*, a class of connections for asyncio."""
     calls = {name: _acting(name, method) for name, method in connection_calls(base) if name != "cmd_query_iter"}
-    calls |= {name: _quiet(getattr(base, name)) for name in QUIET}
+    calls |= {name: _watched(getattr(base, name)) for name in QUIET}
     base_cursor, base_auth = _acting("cursor", base.cursor), base._do_auth
 
     async def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
         link = self._aa_link
         made = await base_cursor(self, *args, **kwargs)
         if not link.busy_since:
-            made.__class__ = cursor_class(type(made), _made_cursor)
+            made = guarded_cursor(self, made, _made_cursor)
             link.cursors.add(made)
         return made
 
@@ -96,36 +96,22 @@ def close_pooled(base_close: Any) -> Any:
 
 
 def _made_cursor(base: type[Any]) -> dict[str, Any]:
-    return cursor_calls(base, _acting, _quiet)
-
-
-def _quiet(base: Any, *, of_cursor: bool = False) -> Any:
-    @functools.wraps(base)
-    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        link = getattr(self._connection if of_cursor else self, "_aa_link", NO_LINK)
-        if link.busy_since:
-            return await base(self, *args, **kwargs)
-        link.busy_since = monotonic()
-        try:
-            return await base(self, *args, **kwargs)
-        finally:
-            link.busy_since = 0.0
-
-    return method
+    return cursor_calls(base, _acting, _watched)
 
 
 def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
-    starts, states, changes = name in STARTS, name in STATEMENTS, name in SESSION_CHANGES
+    states, changes = name in STATEMENTS, name in SESSION_CHANGES
+    if not (states or changes or name in STARTS):
+        return _watched(base, name, of_cursor=of_cursor)
 
     @functools.wraps(base)
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         conn = self._connection if of_cursor else self
-        link = getattr(conn, "_aa_link", NO_LINK)
+        link = conn._aa_link if conn is not None else NO_LINK
         if link.busy_since:
             return await base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        news = starts and link.cell.view is not link.seen
-        if unread or news or nearest() != NEVER or link.limited:
+        if unread or link.cell.view is not link.seen or nearest() != NEVER or link.limited:
             result = await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
         else:
             link.busy_since = monotonic()
@@ -134,19 +120,39 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
             except BaseException as error:
                 await link.failed(conn, error, name, args)
                 raise
-            finally:
-                link.busy_since = 0.0
-        if not changes:
-            return result
-        noted(conn, name, args, kwargs)
+            link.busy_since = 0.0
+        if changes:
+            noted(conn, name, args, kwargs)
         return result
+
+    return method
+
+
+def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> Any:
+    @functools.wraps(base)
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        conn = self._connection if of_cursor else self
+        link = conn._aa_link if conn is not None else NO_LINK
+        if link.busy_since:
+            return await base(self, *args, **kwargs)
+        if name is not None and (nearest() != NEVER or link.limited):
+            return await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
+        link.busy_since = monotonic()
+        try:
+            return await base(self, *args, **kwargs)
+        except BaseException as error:
+            if name is not None:
+                await link.failed(conn, error, name, args)
+            raise
+        finally:
+            link.busy_since = 0.0
 
     return method
 
 
 def _coming_and_going(base: Any) -> tuple[Any, ...]:
     base_close, base_connect, base_reconnect = base.close, base.connect, base.reconnect
-    base_ping, base_asked = _acting("ping", base.ping), _quiet(base.is_connected)
+    base_ping, base_asked = _acting("ping", base.ping), _watched(base.is_connected)
 
     async def is_connected(self: Any) -> bool:
         if await base_asked(self):

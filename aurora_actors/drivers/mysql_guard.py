@@ -100,6 +100,25 @@ def cursor_class(base: type[Any], make: Callable[[type[Any]], dict[str, Any]]) -
     return made
 
 
+def guarded_cursor(conn: Any, made: Any, make: Callable[[type[Any]], dict[str, Any]]) -> Any:
+    """The guarded cursor in place of *made*, which is new and which only the caller has.
+
+    CPython reads the attributes of an object that changed its class the slow way from then on, a microsecond for each
+    statement: a cursor of the driver's is made anew. The application's may be known to somebody already.
+    """
+    cls: Any = cursor_class(type(made), make)
+    if not type(made).__module__.startswith("mysql.connector."):
+        made.__class__ = cls
+        return made
+    cursor = cls.__new__(cls)
+    for name, value in vars(made).items():
+        setattr(cursor, name, value)
+    if hasattr(conn, "add_cursor"):
+        conn.remove_cursor(made)
+        conn.add_cursor(cursor)
+    return cursor
+
+
 def guarded_pool(base: type[Any]) -> type[Any]:
     """The class of pooled connections derived from *base*: what was attached ends when one goes back to its pool."""
     if is_async(base):
@@ -201,21 +220,21 @@ def _names(cls: type[Any]) -> tuple[str, ...]:
 
 def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
     """*base*, from which recovery starts where the application itself calls it."""
-    starts, states = name in STARTS, name in STATEMENTS
-    changes = name in SESSION_CHANGES
+    states, changes = name in STATEMENTS, name in SESSION_CHANGES
+    if not (states or changes or name in STARTS):
+        return _watched(base, name, of_cursor=of_cursor)
 
     @functools.wraps(base)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        conn = self._connection if of_cursor else self
         try:
+            conn = self._connection if of_cursor else self
             link = conn._aa_link
         except (AttributeError, ReferenceError):
             return base(self, *args, **kwargs)  # a cursor that is closed, or whose connection is gone
         if link.busy_since:
             return base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        news = starts and link.cell.view is not link.seen
-        if unread or news or nearest() != NEVER or link.limited:
+        if unread or link.cell.view is not link.seen or nearest() != NEVER or link.limited:
             result = run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
         else:
             link.busy_since = monotonic()
@@ -224,8 +243,7 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
             except BaseException as error:
                 run_blocking(link.failed(conn, error, name, args))
                 raise
-            finally:
-                link.busy_since = 0.0
+            link.busy_since = 0.0
         if changes:
             noted(conn, name, args, kwargs)
         return result
@@ -233,17 +251,25 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
     return method
 
 
-def _quiet(base: Any, *, of_cursor: bool = False) -> Any:
-    """*base*, whose errors the driver swallows, so that no recovery may start within it."""
+def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> Any:
+    """*base*, which reads on and asks for nothing new; without a *name* the driver swallows its errors, so that no recovery
+    may start within it."""
 
     @functools.wraps(base)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         link = getattr(self._connection if of_cursor else self, "_aa_link", NO_LINK)
         if link.busy_since:
             return base(self, *args, **kwargs)
+        if name is not None and (nearest() != NEVER or link.limited):
+            conn = self._connection if of_cursor else self
+            return run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
         link.busy_since = monotonic()
         try:
             return base(self, *args, **kwargs)
+        except BaseException as error:
+            if name is not None:
+                run_blocking(link.failed(self._connection if of_cursor else self, error, name, args))
+            raise
         finally:
             link.busy_since = 0.0
 
@@ -251,12 +277,12 @@ def _quiet(base: Any, *, of_cursor: bool = False) -> Any:
 
 
 def _made_cursor(base: type[Any]) -> dict[str, Any]:
-    return cursor_calls(base, _acting, _quiet)
+    return cursor_calls(base, _acting, _watched)
 
 
 def _made(base: Any) -> type[Any]:
     calls = {name: _acting(name, method) for name, method in connection_calls(base)}
-    calls |= {name: _quiet(getattr(base, name)) for name in QUIET}
+    calls |= {name: _watched(getattr(base, name)) for name in QUIET}
     for name in PROPERTIES:
         given = getattr(base, name)
         calls[name] = property(_acting(name, given.fget), _acting(f"set_{name}", given.fset), doc=given.__doc__)
@@ -266,7 +292,7 @@ def _made(base: Any) -> type[Any]:
         link = self._aa_link
         made = base_cursor(self, *args, **kwargs)
         if not link.busy_since:
-            made.__class__ = cursor_class(type(made), _made_cursor)
+            made = guarded_cursor(self, made, _made_cursor)
             link.cursors.add(made)
         return made
 
@@ -284,7 +310,7 @@ def _made(base: Any) -> type[Any]:
 def _coming_and_going(base: Any) -> tuple[Any, ...]:
     """The methods by which a connection gets another session, or none."""
     base_open, base_close, base_connect, base_reconnect = base._open_connection, base.close, base.connect, base.reconnect
-    base_ping, base_asked = _acting("ping", base.ping), _quiet(base.is_connected)
+    base_ping, base_asked = _acting("ping", base.ping), _watched(base.is_connected)
 
     def is_connected(self: Any) -> bool:
         connected: bool = base_asked(self)

@@ -8,6 +8,7 @@ from typing import Any
 import mysql.connector
 import pytest
 from mysql.connector import aio
+from mysql.connector.abstracts import MySQLConnectionAbstract
 
 import aurora_actors
 from aurora_actors import ConfigurationError
@@ -174,3 +175,17 @@ def test_the_extension_that_does_not_load_is_spoken_of_once(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "use_pure=True" in caplog.text
     assert adapter.MysqlDriver.name == "mysql"
+
+
+def test_a_resolver_is_not_passed_by_where_c_checks_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OfC(MySQLConnectionAbstract):
+        """Stands for the extension's class where that does not load."""
+
+    monkeypatch.setattr(mysql.connector, "CMySQLConnection", OfC, raising=False)
+    with pytest.raises(ConfigurationError, match="use_pure=True"):
+        aurora_actors.connect(
+            mysql.connector.connect,
+            "host=db.invalid user=u",
+            ssl_verify_identity=True,
+            resolve=lambda host, port: [("127.0.0.1", 1)],
+        )
