@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from aurora_actors.lab.nemesis.colours import Colour, got
 from aurora_actors.errors import FailoverError, Outcome
+from aurora_actors.lab.nemesis.colours import Colour, got
 
 if TYPE_CHECKING:
     from aurora_actors.lab.nemesis.engines import Engine, Lab

@@ -76,7 +76,8 @@ def _forward(history: History) -> Iterator[Violation]:
     written: dict[str, list[Effect]] = defaultdict(list)
     floors: dict[int, tuple[Reading | None, int]] = {}
     moments: list[tuple[float, int, int, Effect | Reading]] = []
-    for number, record in enumerate(chain(history.effects, history.readings)):
+    records: tuple[Effect | Reading, ...] = (*history.effects, *history.readings)
+    for number, record in enumerate(records):
         # At the same moment what begins comes first: it need not see what ends then.
         if isinstance(record, Reading):
             moments.append((record.began, 0, number, record))
@@ -134,8 +135,8 @@ def _back(history: History) -> Iterator[Violation]:
     for effect in history.effects:
         if effect.result is not Result.ABSENT:
             served[effect.worker].append(effect.ended)
-    ends = [*(struck.at for struck in history.struck[1:]), history.ended_at]
-    for struck, end in zip(history.struck, ends, strict=True):
+    ends = (*(struck.at for struck in history.struck), history.ended_at)
+    for struck, end in zip(history.struck, ends[1:], strict=True):
         until = struck.over_at + history.back_seconds
         for worker in history.workers if end >= until else ():
             if not any(struck.over_at <= at <= until for at in served[worker]):

@@ -80,7 +80,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType({
 
 
 def schedule(seed: int, names: Sequence[str] = (), count: int | None = None) -> Iterator[tuple[str, float]]:
-    """Names of faults and how long each lasts, in seconds: *names* in their order, or at random without them; *count* bounds it."""
+    """Faults and how many seconds each lasts: *names* in their order; without them at random, without end or *count*."""
     chance = random.Random(seed)
     number = 0
     while number < len(names) if names else count is None or number < count:

@@ -48,7 +48,7 @@ class Plan:
     wrap: Callable[[Any], Any] = lambda conn: conn
 
 
-def run(plan: Plan, lab: Lab, told: Callable[[Struck], object] = lambda struck: None) -> History:
+def run(plan: Plan, lab: Lab, told: Callable[[Struck], object] = id) -> History:
     """Run *plan* on *lab*, whose names this process must resolve; *told* hears of each fault when all are back."""
     return Run(plan, lab).through(told)
 

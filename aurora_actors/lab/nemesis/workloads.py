@@ -8,7 +8,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aurora_actors.errors import FailoverError, FailoverFailedError, Outcome
+from aurora_actors.errors import FailoverError, FailoverFailedError
 
 from .colours import got
 from .history import Effect, Kind, Phase, Reading, Result, Seen
@@ -35,9 +35,9 @@ CREATE = (
     "CREATE TABLE nemesis_transfers (id varchar(40), source varchar(40), target varchar(40), amount int)",
     "CREATE INDEX nemesis_transfers_id ON nemesis_transfers (id)",
     "CREATE TABLE nemesis_lists (id varchar(40) PRIMARY KEY, value text)",
-    *(f"INSERT INTO nemesis_counters VALUES ('counter-{number}', 0)" for number in range(COUNTERS)),
-    *(f"INSERT INTO nemesis_accounts VALUES ('account-{number}', 0)" for number in range(ACCOUNTS)),
-    "INSERT INTO nemesis_lists VALUES " + ", ".join(f"('list-{number}', '')" for number in range(LISTS)),
+    *(f"INSERT INTO nemesis_counters VALUES ('counter-{number}', 0)" for number in range(COUNTERS)),  # noqa: S608
+    *(f"INSERT INTO nemesis_accounts VALUES ('account-{number}', 0)" for number in range(ACCOUNTS)),  # noqa: S608
+    "INSERT INTO nemesis_lists VALUES " + ", ".join(f"('list-{number}', '')" for number in range(LISTS)),  # noqa: S608
 )
 
 
@@ -60,6 +60,7 @@ class Worker:
         self.ended = False
         self._phase: Phase = "statement"
         self._conn: Any = None
+        self._cursor: Any = None
         self._seen: list[Seen] = []
 
     def was_served_since(self, at: float) -> bool:
@@ -143,6 +144,8 @@ class Worker:
         while True:
             try:
                 self._conn = await self.run.connect(autocommit=self.autocommit)
+                # One for the whole connection: MySQL Connector sends a ping for each, and then no statement is in flight.
+                self._cursor = await got(self._conn.cursor())
             except Exception as error:
                 if monotonic() > until:
                     raise
@@ -152,12 +155,8 @@ class Worker:
                 return
 
     async def _execute(self, sql: str, *values: object) -> Sequence[tuple[Any, ...]]:
-        cursor = await got(self._conn.cursor())
-        try:
-            await got(cursor.execute(sql, values))
-            rows: Sequence[tuple[Any, ...]] = await got(cursor.fetchall()) if cursor.description else ()
-        finally:
-            await got(cursor.close())
+        await got(self._cursor.execute(sql, values))
+        rows: Sequence[tuple[Any, ...]] = await got(self._cursor.fetchall()) if self._cursor.description else ()
         return rows
 
     async def _rows(self, phase: Phase, sql: str, value: str) -> Sequence[tuple[Any, ...]]:
