@@ -145,6 +145,7 @@ class Replaying(Wrong):
 class ReplayingCursor(Wrong):
     def execute(self, sql: str, values: Any) -> None:
         try:
+            self.conn.execute("SELECT pg_sleep(0.02)")  # so that most are in the midst of a transaction when one is dropped
             self.conn.execute(sql, values)
         except FailoverError:
             self.conn.execute(sql, values)
