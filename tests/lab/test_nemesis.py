@@ -88,6 +88,16 @@ def test_the_rules(recorded: History, rules: list[str]) -> None:
     assert [violation.rule for violation in check(recorded)] == rules
 
 
+def test_the_evidence_of_a_violation() -> None:
+    text = io.StringIO()
+    struck = Struck("crash", "database-1", 0.4, 0.6)
+    assert show(Console(file=text, width=200), history(effect(Result.DONE, SAFE), end=times(2), struck=(struck,))) == 1
+    told = text.getvalue()
+    assert "twice: insert x is there 2 times, and may be 1 times" in told
+    assert "0.500 s in the statement: lost; verdict 1.0 ms" in told
+    assert "0.400 to 0.600 s crash at database-1" in told
+
+
 def test_a_seed_gives_the_same_faults() -> None:
     assert list(schedule(3, count=40)) == list(schedule(3, count=40)) != list(schedule(4, count=40))
     assert {name for name, _ in schedule(3, count=100)} == set(FAULTS)
@@ -173,4 +183,3 @@ def test_a_wrong_driver_is_found(aurora_lab: PostgresLab, wrong: Any, faults: tu
     assert "transfer-" in text.getvalue()
     if rule == "torn":  # what is lost without a fault may lie far from any
         assert "drop-sessions at " in text.getvalue()
-        assert "restored " in text.getvalue()  # of the connection's ledger

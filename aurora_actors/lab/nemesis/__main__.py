@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aurora_actors.actors.names import set_resolver
 from aurora_actors.actors.system import system
@@ -127,7 +128,7 @@ def show(console: Console, history: History) -> int:
     )
     console.print(", ".join(f"{name} {count}" for name, count in sorted(outcomes.items())), highlight=False)
     for violation in violations[:SHOWN]:
-        console.print(f"[bold red]{violation.rule}[/]: ", violation.text, highlight=False)
+        console.print(Text.assemble((violation.rule, "bold red"), f": {violation.text}"), soft_wrap=True)
         for line in _evidence(violation, history):
             console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     return 1 if violations else 0

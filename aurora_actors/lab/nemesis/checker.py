@@ -54,8 +54,8 @@ def _counters(history: History) -> Iterator[Violation]:
         most = sum(effect.most for effect in effects[key])
         if not least <= value <= most:
             rule = "lost" if value < least else "twice"
-            disturbed = tuple(effect for effect in effects[key] if effect.seen)
-            yield Violation(rule, f"counter {key} is {value}, and must be {least} to {most}", disturbed)
+            text = f"counter {key} is {value}, and must be {least} to {most}"
+            yield Violation(rule, text, _disturbed(history, effects[key]))
 
 
 def _whole(history: History) -> Iterator[Violation]:
@@ -63,11 +63,18 @@ def _whole(history: History) -> Iterator[Violation]:
     for account, balance in history.end.balances.items():
         moved = history.end.moved.get(account, 0)
         if balance != moved:
-            disturbed = tuple(
-                effect for effect in history.effects if effect.kind == "transfer" and effect.seen and account in effect.key
-            )
+            concerned = [each for each in history.effects if each.kind == "transfer" and account in each.key.split()]
             text = f"account {account} holds {balance}; by the transfers that are there it must be {moved}"
-            yield Violation("torn", text, disturbed)
+            yield Violation("torn", text, _disturbed(history, concerned))
+
+
+def _disturbed(history: History, effects: list[Effect]) -> tuple[Effect, ...]:
+    """Those that gave an error or were under way during a fault: a driver that is wrong may have hidden its error."""
+    return tuple(
+        effect
+        for effect in effects
+        if effect.seen or any(one.at <= effect.ended and effect.began <= one.over_at for one in history.struck)
+    )
 
 
 def _forward(history: History) -> Iterator[Violation]:
