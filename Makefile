@@ -8,18 +8,23 @@ STAMP := $(VENV)/.installed
 CODE := aurora_actors plugins tests docs setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install servers checks lint types mypy pyright bench foreign docs clean
+.PHONY: help demo nemesis soak test install servers checks lint types mypy pyright bench foreign docs clean
 
 help:
 	@echo "make demo    take the writer of a real local cluster away from an application, four times"
 	@echo "             [COLOUR=async on asyncio, ENGINE=mysql, SABOTAGE=1 to see it fail, ARGS=...]"
 	@echo "make test    lint, types, documentation and every test                              [ARGS=... for pytest]"
+	@echo "make nemesis workloads under random faults, and a check of every write     [MINUTES=5 SEED=... ENGINE= COLOUR= ARGS=]"
+	@echo "make soak    many failovers in one process, and what is left of them       [FAILOVERS=100 CONNECTIONS=50 ARGS=]"
 	@echo "make bench   cost, connecting, recovery beside raw psycopg and libpq                [ARGS='--quick', '--rows cost,many']"
 	@echo "make foreign SQLAlchemy's own tests on psycopg's connections and on ours, compared    [ARGS='--driver psycopg']"
 	@echo "make lint | types | docs | clean"
 
 demo: $(STAMP)
 	@$(BIN)/aurora-actors demo $(ARGS)
+
+nemesis soak: $(STAMP)
+	@$(BIN)/python -m aurora_actors.lab.nemesis $@ $(ARGS)
 
 # Every check runs, even after one failed, and the tests come last: the end of the output is pytest's summary.
 test: servers

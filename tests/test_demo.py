@@ -18,13 +18,13 @@ from rich.console import Console
 from aurora_actors.cli.demo import report
 from aurora_actors.cli.demo.account import Recovery, Rows, count, recoveries
 from aurora_actors.cli.demo.application import Application, Mark, paces
-from aurora_actors.cli.demo.colours import COLOURS, Threads
-from aurora_actors.cli.demo.engines import ENGINES
 from aurora_actors.cli.demo.plot import ticks
 from aurora_actors.cli.demo.story import Kind, Loss, Moment, Story, Switch
 from aurora_actors.cli.demo.view import View, show_account
 from aurora_actors.errors import Outcome
 from aurora_actors.lab import HostStatus
+from aurora_actors.lab.nemesis.colours import COLOURS, Threads
+from aurora_actors.lab.nemesis.engines import ENGINES
 
 QUIET = {"ENGINE": "", "COLOUR": "", "SABOTAGE": ""}
 REFERENCES = {"src", "href", "srcset", "action", "data", "poster", "background", "cite", "formaction"}

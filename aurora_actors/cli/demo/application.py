@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from aurora_actors.cli.demo.colours import Colour, got
 from aurora_actors.errors import FailoverError, Outcome
+from aurora_actors.lab.nemesis.colours import Colour, got
 
 if TYPE_CHECKING:
-    from aurora_actors.cli.demo.engines import Engine, Lab
+    from aurora_actors.lab.nemesis.engines import Engine, Lab
 
 __all__ = ["BUCKET_SECONDS", "Application", "Client", "Mark", "paces"]
 

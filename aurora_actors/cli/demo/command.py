@@ -14,12 +14,12 @@ from aurora_actors.actors.system import system
 from aurora_actors.cli.demo import report
 from aurora_actors.cli.demo.account import Rows, count, recoveries
 from aurora_actors.cli.demo.application import Application
-from aurora_actors.cli.demo.colours import COLOURS
-from aurora_actors.cli.demo.engines import ENGINES, Engine
 from aurora_actors.cli.demo.story import Kind, Story
 from aurora_actors.cli.demo.trials import BY_NAME, USUAL, Fault, Stalled, lose_writers
 from aurora_actors.cli.demo.view import View, show_account
 from aurora_actors.lab import LabError
+from aurora_actors.lab.nemesis.colours import COLOURS
+from aurora_actors.lab.nemesis.engines import ENGINES, Engine
 
 __all__ = ["demo"]
 

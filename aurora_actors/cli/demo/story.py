@@ -17,7 +17,7 @@ from aurora_actors.model.hosts import Role
 from aurora_actors.signals import ConnectionSwitched
 
 if TYPE_CHECKING:
-    from aurora_actors.cli.demo.engines import Lab
+    from aurora_actors.lab.nemesis.engines import Lab
 
 __all__ = ["Kind", "Loss", "Moment", "Story", "Switch"]
 

@@ -13,7 +13,7 @@ from aurora_actors.cli.demo.story import Kind, Loss, Story
 from aurora_actors.lab import OperationRecord
 
 if TYPE_CHECKING:
-    from aurora_actors.cli.demo.engines import Lab
+    from aurora_actors.lab.nemesis.engines import Lab
 
 __all__ = ["BY_NAME", "USUAL", "Fault", "Stalled", "lose_writers"]
 

@@ -1,4 +1,4 @@
-"""Which database servers the demonstration runs on, and what is different between them."""
+"""Which database servers the workloads and the demonstration run on, and what is different between them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,15 @@ class Engine:
     for_threads: tuple[tuple[str, Any], ...] = ()
     for_asyncio: tuple[tuple[str, Any], ...] = ()
 
-    def connect(self, lab: Lab) -> Any:
-        """A connection for threads to the writer of *lab*."""
-        return connecting.connect(self.connects()[0], lab.conninfo("writer"), autocommit=True, **dict(self.for_threads))
+    def connect(self, lab: Lab, **parameters: Any) -> Any:
+        """A connection for threads to the writer of *lab*, with autocommit unless told otherwise."""
+        parameters = {"autocommit": True, **dict(self.for_threads), **parameters}
+        return connecting.connect(self.connects()[0], lab.conninfo("writer"), **parameters)
 
-    async def connect_async(self, lab: Lab) -> Any:
-        """A connection for asyncio to the writer of *lab*."""
-        return await aio.connect(self.connects()[1], lab.conninfo("writer"), autocommit=True, **dict(self.for_asyncio))
+    async def connect_async(self, lab: Lab, **parameters: Any) -> Any:
+        """A connection for asyncio to the writer of *lab*, with autocommit unless told otherwise."""
+        parameters = {"autocommit": True, **dict(self.for_asyncio), **parameters}
+        return await aio.connect(self.connects()[1], lab.conninfo("writer"), **parameters)
 
 
 def _postgres_lab() -> PostgresLab:

@@ -1,6 +1,6 @@
 """Threads and asyncio: how the application's connections are opened, wait, and run beside each other.
 
-What they do is written once, as ``async def`` (``application``): a thread runs it to its end without ever suspending,
+What they do is written once, as ``async def``: a thread runs it to its end without ever suspending,
 because each call of a driver for threads has its result at once.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from aurora_actors.flow.running import run_blocking
 
 if TYPE_CHECKING:
-    from aurora_actors.cli.demo.engines import Engine, Lab
+    from aurora_actors.lab.nemesis.engines import Engine, Lab
 
 __all__ = ["COLOURS", "Colour", "Tasks", "Threads", "Work", "got"]
 
@@ -40,7 +40,7 @@ class Colour(Protocol):
         """Whether the application has been told to come to its end."""
         ...
 
-    async def connect(self, engine: Engine, lab: Lab) -> Any: ...
+    async def connect(self, engine: Engine, lab: Lab, **parameters: Any) -> Any: ...
 
     async def pause(self, seconds: float) -> None:
         """Wait that long, or until the application is told to come to its end."""
@@ -68,8 +68,8 @@ class Threads:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    async def connect(self, engine: Engine, lab: Lab) -> Any:
-        return engine.connect(lab)
+    async def connect(self, engine: Engine, lab: Lab, **parameters: Any) -> Any:
+        return engine.connect(lab, **parameters)
 
     async def pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
@@ -104,8 +104,8 @@ class Tasks:
     def stopping(self) -> bool:
         return self._stop.is_set()
 
-    async def connect(self, engine: Engine, lab: Lab) -> Any:
-        return await engine.connect_async(lab)
+    async def connect(self, engine: Engine, lab: Lab, **parameters: Any) -> Any:
+        return await engine.connect_async(lab, **parameters)
 
     async def pause(self, seconds: float) -> None:
         try:
