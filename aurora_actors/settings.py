@@ -26,8 +26,8 @@ from aurora_actors.settings_table import (
     Kind,
     Resolver,
     Setting,
-    Settings,
 )
+from aurora_actors.settings_values import Settings
 
 __all__ = ["SETTINGS", "Kind", "Resolver", "Setting", "Settings", "redacted", "split"]
 

@@ -17,21 +17,19 @@ from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_guard import (
     QUIET,
-    SESSION_CHANGES,
     TRAITS,
     connection_calls,
     cursor_calls,
     guarded_cursor,
     handles_ok,
     named,
-    noted,
     read_only,
     released,
     stale,
 )
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
-from aurora_actors.drivers.mysql_session import handle_of, shut
+from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
 
 __all__ = ["close_pooled", "made_async", "within"]

@@ -19,10 +19,9 @@ from mysql.connector.errors import Error
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
-from aurora_actors.drivers.mysql_session import handle_of, shut
+from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import run_blocking
-from aurora_actors.model.session_state import Effect, Session
 
 __all__ = ["adopt", "guard_of", "guarded_pool", "is_async"]
 
@@ -170,37 +169,6 @@ def cursor_calls(base: type[Any], acting: Callable[..., Any], quiet: Callable[..
         name: quiet(method, of_cursor=True) if name in CURSOR_QUIET else acting(name, method, of_cursor=True)
         for name, method in found.items()
     }
-
-
-def noted(conn: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """A call that changes what the session is has succeeded."""
-    if name in ("cmd_init_db", "set_database"):
-        conn._aa_database = str(args[0] if args else next(iter(kwargs.values())))
-    elif name == "cmd_change_user":
-        conn._aa_login = (args, kwargs)
-    link = conn._aa_link
-    if name in ("cmd_change_user", "cmd_reset_connection", "reset_session"):
-        # reset_session() takes variables to set anew, which nobody else knows of.
-        link.clean = name != "reset_session" or not any((*args, *kwargs.values()))
-        link.session = Session()
-        conn._aa_read_only = None
-    elif name in _SET_OVER:
-        # From here on the driver's own record tells.
-        over = tuple(Effect("reset", key) for key in _SET_OVER[name])
-        link.session = link.session.after(over, in_transaction=False)
-
-
-_SET_OVER = {
-    "set_autocommit": ("autocommit",),
-    "set_time_zone": ("time_zone",),
-    "set_sql_mode": ("sql_mode",),
-    "set_read_only": ("transaction_read_only",),
-    "set_charset_collation": ("names",),
-    "set_character_set_name": ("names",),
-}
-SESSION_CHANGES = frozenset(
-    {"cmd_init_db", "set_database", "cmd_change_user", "cmd_reset_connection", "reset_session", *_SET_OVER}
-)
 
 
 def _fits(base: type[Any]) -> bool:

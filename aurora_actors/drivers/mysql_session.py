@@ -18,8 +18,10 @@ from mysql.connector import Error
 
 from aurora_actors.drivers.lines import Line
 from aurora_actors.drivers.mysql_server import IN_TRANSACTION
+from aurora_actors.model.session_state import Effect, Session
 
 __all__ = [
+    "SESSION_CHANGES",
     "Handle",
     "at_rest",
     "drop",
@@ -28,6 +30,7 @@ __all__ = [
     "handle_of",
     "keep_alive",
     "line_of",
+    "noted",
     "session_options",
     "shut",
     "status_of",
@@ -237,3 +240,34 @@ def _transport(conn: Any) -> Any:
 def _quoted(text: str) -> str:
     # Right with and without NO_BACKSLASH_ESCAPES: neither of these values has a backslash in it.
     return "'" + str(text).replace("\\", "").replace("'", "''") + "'"
+
+
+def noted(conn: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A call that changes what the session is has succeeded."""
+    if name in ("cmd_init_db", "set_database"):
+        conn._aa_database = str(args[0] if args else next(iter(kwargs.values())))
+    elif name == "cmd_change_user":
+        conn._aa_login = (args, kwargs)
+    link = conn._aa_link
+    if name in ("cmd_change_user", "cmd_reset_connection", "reset_session"):
+        # reset_session() takes variables to set anew, which nobody else knows of.
+        link.clean = name != "reset_session" or not any((*args, *kwargs.values()))
+        link.session = Session()
+        conn._aa_read_only = None
+    elif name in _SET_OVER:
+        # From here on the driver's own record tells.
+        over = tuple(Effect("reset", key) for key in _SET_OVER[name])
+        link.session = link.session.after(over, in_transaction=False)
+
+
+_SET_OVER = {
+    "set_autocommit": ("autocommit",),
+    "set_time_zone": ("time_zone",),
+    "set_sql_mode": ("sql_mode",),
+    "set_read_only": ("transaction_read_only",),
+    "set_charset_collation": ("names",),
+    "set_character_set_name": ("names",),
+}
+SESSION_CHANGES = frozenset(
+    {"cmd_init_db", "set_database", "cmd_change_user", "cmd_reset_connection", "reset_session", *_SET_OVER}
+)
