@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aurora_actors.drivers.base import Access
 from aurora_actors.flow.io import BlockingIo
@@ -17,6 +16,9 @@ from aurora_actors.plugin import Plugin
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.settings import Settings
 
+if TYPE_CHECKING:
+    import asyncio
+
 __all__ = ["OfMonitors", "credentials"]
 
 
@@ -27,7 +29,11 @@ def credentials(
     asking = tuple(plugin for plugin in plugins if plugin.authenticate is not Plugin.authenticate)
     if not asking and not any(callable(each.get("password")) for each in parameters):
         return None
-    return OfMonitors(asking, settings, weakref.ref(asyncio.get_running_loop()) if asynchronous else lambda: None)
+    if not asynchronous:
+        return OfMonitors(asking, settings, lambda: None)
+    from asyncio import get_running_loop  # loaded already by whoever has an event loop
+
+    return OfMonitors(asking, settings, weakref.ref(get_running_loop()))
 
 
 class OfMonitors:
