@@ -9,14 +9,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, distributions
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aurora_actors.actors.complaints import Origin, described
 from aurora_actors.errors import ConfigurationError, PluginError
 from aurora_actors.flow.conformance import complaint
 from aurora_actors.plugin import Monitor, Plugin
 from aurora_actors.settings import Setting
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = [
     "DEFAULT_PLUGINS",
@@ -173,6 +175,8 @@ def _entries(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
 @lru_cache(maxsize=8)
 def _scanned(path: tuple[str, ...]) -> Mapping[str, Mapping[str, tuple[EntryPoint, ...]]]:
     """Every entry point of ours, by group and name. Looking through what is installed takes milliseconds: once."""
+    from importlib.metadata import distributions  # 10 ms, and only for those who connect
+
     groups: dict[str, dict[str, tuple[EntryPoint, ...]]] = {}
     for distribution in distributions(path=list(path)):
         for entry in _points(distribution):
