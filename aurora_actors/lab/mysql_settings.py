@@ -25,6 +25,8 @@ def common_settings(binaries: MysqlBinaries, directory: Path) -> dict[str, str]:
     """
     settings = {
         "datadir": str(directory / "data"),
+        # A server that starts deletes every temporary table that it finds there, those of its neighbours too.
+        "tmpdir": str(directory),
         "socket": str(directory / "mysql.sock"),
         "pid_file": str(directory / "server.pid"),
         "lc_messages_dir": str(binaries.share),

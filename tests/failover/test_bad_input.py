@@ -84,7 +84,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "slower than topology_refresh_ms",
     ),
     "keepalive off and set": ({"tcp_keepalive": False, "tcp_keepalive_time": 5}, "contradicts tcp_keepalive=false"),
-    "a parameter whose function is missing": ({"iam_region": "eu-west-1"}, "lacks its function"),
+    "a parameter whose function is missing": ({"bg_id": "1"}, "lacks its function"),
+    "a parameter of a plugin that is not named": ({"iam_region": "eu-west-1"}, "plugin iam, which plugins= does not name"),
 }
 
 
