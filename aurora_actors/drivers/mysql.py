@@ -29,6 +29,7 @@ from aurora_actors.drivers.mysql_opening import (
 from aurora_actors.drivers.mysql_options import DEFAULT_HOST, DEFAULT_PORT, KEEPING_ALIVE, KEYS, POOL, merged, plain
 from aurora_actors.drivers.mysql_probe import logged_in
 from aurora_actors.drivers.mysql_reading import failure_of
+from aurora_actors.drivers.mysql_server import REFUSALS
 from aurora_actors.drivers.mysql_session import drop, exchange, keep_alive, line_of, session_options
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.model.hosts import Role
@@ -135,8 +136,9 @@ class MysqlDriver:
         return failure_of(error)
 
     def is_refusal(self, error: BaseException) -> bool:
-        # ER_ACCESS_DENIED_ERROR, and the same without a password; a monitor's error has the number as text.
-        return str(getattr(error, "sqlstate" if isinstance(error, ProbeError) else "errno", None)) in ("1045", "1698")
+        # A monitor's error has the number as text.
+        number = error.sqlstate if isinstance(error, ProbeError) else str(getattr(error, "errno", None))
+        return number in REFUSALS
 
     async def close(self, wire: Wire) -> None:
         closing = wire.close()

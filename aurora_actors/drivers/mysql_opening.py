@@ -106,8 +106,13 @@ async def in_time(conn: Any, call: Callable[[], Any], waits: Waits) -> Any:
         async with within(left):
             return await call()
     if hasattr(conn, "_cmysql"):
-        with _alarm(conn, left):
-            return call()
+        try:
+            with _alarm(conn, left):
+                return call()
+        except Error as error:
+            if monotonic() < waits.until:
+                raise
+            raise DeadlineExceeded("the server did not answer in time") from error
     own, conn._read_timeout = conn._read_timeout, left
     try:
         return call()

@@ -24,6 +24,7 @@ __all__ = [
     "LOGIN_SECONDS",
     "LOST",
     "PREAMBLE",
+    "REFUSALS",
     "LoggedIn",
     "MysqlProbe",
     "numbered",
@@ -50,6 +51,10 @@ _LOCAL = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.
 _SERVER_ERRORS = range(1000, 2000), range(3000, 10000)
 _GRAVEYARD: list[Any] = []
 """Sockets inherited over a fork: kept referenced, since closing one would say goodbye in the parent's name."""
+
+
+REFUSALS = frozenset({"1045", "1698"})
+"""ER_ACCESS_DENIED_ERROR, and the same without a password, as ``Failure`` and ``ProbeError`` have them."""
 
 
 def numbered(number: int, message: str) -> Failure:

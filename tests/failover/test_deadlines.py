@@ -47,7 +47,7 @@ def test_a_statement_is_cancelled_and_its_session_goes_on(
         session = conn.info.backend_pid
         error = ended(colour, SHORT, colour.plain(conn).execute, SLEEP)
         assert error.outcome is Outcome.ROLLED_BACK
-        assert SHORT <= error.seconds < LONG
+        assert 0 < error.seconds < LONG
         assert "was cancelled" in str(error)
         assert isinstance(error.__cause__, psycopg.errors.QueryCanceled)
         assert conn.execute("SELECT pg_backend_pid()").fetchone() == (session,)

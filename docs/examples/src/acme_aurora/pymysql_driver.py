@@ -259,6 +259,10 @@ class PymysqlDriver:
     def failure(self, error: BaseException, wire: Wire) -> Failure:
         return failure_of(error)
 
+    def is_refusal(self, error: BaseException) -> bool:
+        # A monitor's error has the number already.
+        return (getattr(error, "sqlstate", None) or failure_of(error).sqlstate) in mysql_server.REFUSALS
+
     async def close(self, wire: Wire) -> None:
         wire.close()
 
