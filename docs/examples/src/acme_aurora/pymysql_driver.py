@@ -67,7 +67,13 @@ class FailoverFailedError(errors.FailoverFailedError, FailoverError):
     """No host could be had in time."""
 
 
-_ERRORS = (FailoverSuccessError, TransactionResolutionUnknownError, FailoverFailedError, FailoverError)
+class DeadlineExceededError(errors.DeadlineExceededError, pymysql.OperationalError):
+    """The deadline came."""
+
+
+_ERRORS = (
+    FailoverSuccessError, TransactionResolutionUnknownError, FailoverFailedError, FailoverError, DeadlineExceededError,
+)  # fmt: skip
 
 
 class Link(Tie):
