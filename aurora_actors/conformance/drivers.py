@@ -62,7 +62,8 @@ class DriverSuite(Suite):
     def test_its_errors_are_both_ours_and_its_own(self) -> None:
         driver = self.driver()
         made = [
-            errors.DeadlineExceededError, errors.FailoverError, errors.FailoverSuccessError, errors.TransactionResolutionUnknownError,
+            errors.DeadlineExceededError,
+            errors.FailoverError, errors.FailoverSuccessError, errors.TransactionResolutionUnknownError,
             errors.FailoverFailedError,
         ]  # fmt: skip
         for kind in made:
