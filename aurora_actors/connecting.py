@@ -50,7 +50,8 @@ async def opening(
     merged = driver.parameters(conninfo, parameters)
     classes = discovery.plugin_classes(_names(merged, "plugins"))
     monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or Settings().monitors}
-    rows = discovery.parameters(classes, monitors.values(), driver.keys)
+    providers = [name.lower() for name in _names(merged, "idp_name") or ()]
+    rows = discovery.parameters(classes, monitors.values(), driver.keys, providers)
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar
 
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.running import Flow
@@ -23,6 +23,7 @@ from aurora_actors.model.topology import ClusterTopology
 from aurora_actors.settings import Setting, Settings
 
 __all__ = [
+    "Assertion",
     "Attempt",
     "Authenticate",
     "ClusterTopology",
@@ -32,6 +33,7 @@ __all__ = [
     "Fault",
     "Flow",
     "Host",
+    "IdentityProvider",
     "Ledger",
     "Mode",
     "Monitor",
@@ -46,6 +48,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Sign",
+    "identity_provider",
     "parse_endpoint",
 ]
 
@@ -133,6 +136,11 @@ class PluginContext(Protocol):
     @property
     def driver(self) -> str:
         """The name of the driver, by which parameters mean what they mean: ``psycopg``, ``mysql``, or a stranger's."""
+        ...
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the connection is one of asyncio; of a monitor, whether that is whose host it watches."""
         ...
 
     @property
@@ -287,3 +295,41 @@ class Monitor:
 
     def close(self) -> None:
         """The host is not watched any more. Must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """Who somebody is, by the word of an identity provider, as AWS STS takes it.
+
+    ``kind``: ``saml`` (a response of SAML in base 64) or ``web_identity`` (a token of OpenID Connect).
+    """
+
+    kind: Literal["saml", "web_identity"]
+    text: str = field(repr=False)
+
+
+class IdentityProvider:
+    """Where users sign in for AWS: entry-point group ``aurora_actors.identity_providers``, chosen by ``idp_name=``.
+
+    Made for each sign-in, with the values of its own parameters and those of the plugin that asks.
+    """
+
+    name: ClassVar[str] = ""
+    """The name of its entry point."""
+    parameters: ClassVar[Mapping[str, Setting]] = {}
+    """The provider's own parameters; they are read and checked with the rest."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+
+    def sign_in(self, user: str, password: str) -> Assertion:
+        """Sign in. Blocks; runs on a worker. Raises errors of ``aurora_actors.errors``, with no secret in them."""
+        raise NotImplementedError
+
+
+def identity_provider(name: str) -> type[IdentityProvider]:
+    """The class of that name. Raises ``ConfigurationError`` where there is none, ``PluginError`` for one that is broken."""
+    from aurora_actors.flow.discovery import usable
+
+    found: type[IdentityProvider] = usable("aurora_actors.identity_providers", name).value
+    return found

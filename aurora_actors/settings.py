@@ -206,7 +206,7 @@ def _has_function(row: Setting, key: str, value: object) -> bool:
     if spelt in (("false", "off", "no", "0") if row.kind == "bool" else ("", "none")):
         return False
     by = " and ".join(row.used_by)
-    if by in ("iam", "aws_secrets_manager"):
+    if by in ("iam", "aws_secrets_manager", "federated_auth or okta"):
         raise ConfigurationError(f"{key} is a parameter of the plugin {by}, which plugins= does not name: add it there")
     lacking = f", for {by}" if by not in ("", "core") else ""
     whose = "of this package" if row.is_ours else "of the AWS wrapper"

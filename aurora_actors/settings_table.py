@@ -279,7 +279,7 @@ _LACKING = (
         )
     ),
     *_absent(
-        "federated_auth and okta",
+        "federated_auth or okta",
         ("idp_endpoint", "text", "", "identity provider"),
         ("idp_port", "int", "443", "its port"), ("idp_name", "text", "adfs", "its kind"),
         ("idp_username", "text", "", "user there"), ("idp_password", "text", "", "password there"),

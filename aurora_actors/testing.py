@@ -144,6 +144,7 @@ class PluginScript:
         cluster: str | None = "orders",
         host: Host | None = None,
         driver: str = "psycopg",
+        asynchronous: bool = False,
         mode: Mode = Mode.STRICT_WRITER,
         topology: ClusterTopology | None = None,
         **parameters: Any,
@@ -152,6 +153,7 @@ class PluginScript:
         self.cluster = cluster
         self.host = host
         self.driver = driver
+        self.asynchronous = asynchronous
         self.mode = mode
         self.topology = topology
         self.settings, self.plugin_settings = _read(plugin.parameters, parameters)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_actors import errors, signals
 from aurora_actors.settings import SETTINGS, Setting
 from aurora_actors_plugins.aws_secrets_manager import SecretLogin
+from aurora_actors_plugins.federated_auth import FederatedLogin, OktaLogin
 from aurora_actors_plugins.iam import Iam
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def pages() -> dict[str, str]:
     """Path within docs/ to the Markdown of each generated page."""
+    own = {key: row for one in (Iam, SecretLogin, FederatedLogin, OktaLogin) for key, row in one.parameters.items()}
     return {
-        "reference/parameters.md": parameters({**SETTINGS, **Iam.parameters, **SecretLogin.parameters}),
+        "reference/parameters.md": parameters({**SETTINGS, **own}),
         "reference/signals.md": signal_page(),
         "reference/errors.md": error_page(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),

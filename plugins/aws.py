@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from aurora_actors.errors import ConfigurationError, OperationalError
 from aurora_actors.plugin import PluginContext, Setting
 
-__all__ = ["PARAMETERS", "Keeping", "Kept", "client", "identity", "refused", "unheard"]
+__all__ = ["PARAMETERS", "Keeping", "Kept", "client", "identity", "refused", "session", "unheard"]
 
 T = TypeVar("T")
 
@@ -25,12 +25,13 @@ RETRY_SECONDS = 10.0
 CONNECT_SECONDS, READ_SECONDS = 5, 10
 """Limits of one request to AWS; it is tried twice."""
 
+_BY = ("iam", "aws_secrets_manager", "federated_auth", "okta")
 PARAMETERS: Mapping[str, Setting] = {
     row.name: row
     for row in (
-        Setting("aws_profile", wrapper_default="", used_by=("iam", "aws_secrets_manager"), example="production",
+        Setting("aws_profile", wrapper_default="", used_by=_BY, example="production",
                 meaning="profile of the AWS credentials; not given: boto3's own search"),
-        Setting("aws_credentials_provider", "callable", used_by=("iam", "aws_secrets_manager"), secret=True,
+        Setting("aws_credentials_provider", "callable", used_by=_BY, secret=True,
                 example="def provider(): return boto3.Session(...)",
                 meaning="gives a boto3 session, or the keywords of one; called whenever something is signed; may block"),
     )
@@ -48,7 +49,6 @@ def identity(settings: Mapping[str, Any]) -> str:
 def client(service: str, region: str, settings: Mapping[str, Any], endpoint: str = "") -> Any:
     """A client of boto3 for *service*: one for each profile, region and endpoint. Blocks; raises ``ConfigurationError``."""
     try:
-        import boto3
         from botocore.config import Config
     except ImportError:
         raise ConfigurationError("AWS is spoken to by boto3, which is missing: pip install 'aurora-actors[aws]'") from None
@@ -57,13 +57,19 @@ def client(service: str, region: str, settings: Mapping[str, Any], endpoint: str
     provider = settings["aws_credentials_provider"]
     if provider is not None:
         given = provider()
-        session = boto3.Session(**given) if isinstance(given, Mapping) else given
-        return session.client(service, **more)
+        return (session(given) if isinstance(given, Mapping) else given).client(service, **more)
     key = (service, region, endpoint, settings["aws_profile"] or "")
     if key not in _clients:
         # Sessions of boto3 are for one thread; clients are for all.
-        _clients.setdefault(key, boto3.Session(profile_name=settings["aws_profile"]).client(service, **more))
+        _clients.setdefault(key, session({"profile_name": settings["aws_profile"]}).client(service, **more))
     return _clients[key]
+
+
+def session(given: Mapping[str, Any]) -> Any:
+    """A session of boto3, which is here: :func:`client` was asked before, or whoever asks says what is missing."""
+    import boto3
+
+    return boto3.Session(**given)
 
 
 @contextmanager
@@ -97,6 +103,10 @@ def refused(error: Exception, doing: str, profile: str | None) -> Exception:
         "PartialCredentialsError": f"the AWS credentials of {shown} are incomplete",
         "ResourceNotFoundException": "there is no such secret in that region: see secrets_manager_secret_id and _region",
         "AccessDeniedException": f"the AWS identity may not: look at its policies, or at {shown}",
+        "AccessDenied": "the role does not trust who signed in: look at iam_role_arn and iam_idp_arn",
+        "InvalidIdentityToken": "AWS does not take what the provider says: look at iam_idp_arn and at the provider's keys",
+        "IDPRejectedClaim": "the identity provider has taken back what it said",
+        "ExpiredTokenException": "what the provider says has expired: look at the clocks of both",
         "InvalidRegionError": "that is no region: look at iam_region or secrets_manager_region",
         "EndpointConnectionError": "it cannot be reached: look at the region, the network, or secrets_manager_endpoint",
     }

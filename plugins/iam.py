@@ -6,115 +6,39 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
-from aurora_actors.errors import ConfigurationError, Error
-from aurora_actors.plugin import Authenticate, Plugin, Proceed, Setting, parse_endpoint
-from aurora_actors_plugins.aws import PARAMETERS, Keeping, client, identity, refused, unheard
+from aurora_actors.errors import ConfigurationError
+from aurora_actors.plugin import Setting
+from aurora_actors_plugins.aws import client, identity
+from aurora_actors_plugins.tokens import LONGEST_LIFE_SECONDS, SIGNING, TokenLogin
 
 __all__ = ["Iam"]
 
-LONGEST_LIFE_SECONDS = 900
-"""RDS takes a token for 15 minutes. https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.html"""
-MARGIN_SECONDS = 60
-"""So long before its end a token is renewed; a shorter life is halved."""
-SURE_OF_TLS = frozenset({"require", "verify-ca", "verify-full"})
 
-_ROWS = (
-    Setting("iam_host", wrapper_default="", used_by=("iam",), example="orders.cluster-abc.eu-west-1.rds.amazonaws.com",
-            meaning="host that a token is signed for; not given: the one connected to"),
-    Setting("iam_default_port", "int", wrapper_default="", used_by=("iam",), least=0, most=65535, example="5432",
-            meaning="port that a token is signed for; not given, or 0: the one connected to"),
-    Setting("iam_region", wrapper_default="", used_by=("iam",), example="eu-west-1",
-            meaning="region that a token is signed for; not given: that in the name of the host"),
-    Setting("iam_expiration", "int", default=870, wrapper_default="900", unit="s", least=1, most=LONGEST_LIFE_SECONDS,
-            used_by=("iam",), example="870", meaning="how long a token is used; it is renewed before that"),
-)  # fmt: skip
-
-_kept: Keeping[str] = Keeping()
-
-
-class Iam(Plugin):
-    """Signs a token for host, port and user, keeps it, renews it ahead of its end; one that is refused is signed anew once.
-
-    A host of the green side of a blue/green deployment has its name until the switchover and loses it then: where the token
-    for it is refused, one for the name that it takes over follows.
-    """
+class Iam(TokenLogin):
+    """Signs with the AWS credentials of this process."""
 
     name = "iam"
     order = 700
-    parameters: ClassVar[Mapping[str, Setting]] = {**PARAMETERS, **{row.name: row for row in _ROWS}}
+    life = "iam_expiration"
+    parameters: ClassVar[Mapping[str, Setting]] = {
+        **SIGNING,
+        life: Setting(
+            life, "int", default=870, wrapper_default="900", unit="s", least=1, most=LONGEST_LIFE_SECONDS,
+            used_by=("iam",), example="870", meaning="how long a token is used; it is renewed before that",
+        ),
+    }  # fmt: skip
 
-    async def authenticate(
-        self, call: Authenticate, proceed: Proceed[Authenticate, Mapping[str, Any]]
-    ) -> Mapping[str, Any]:
-        """With a token as the password, over TLS. Raises ``ConfigurationError`` for what no token can be signed for."""
-        own, parameters = self.context.plugin_settings, call.parameters
-        user = str(parameters.get("user") or "")
+    def _user(self, given: Mapping[str, Any]) -> str:
+        user = str(given.get("user") or "")
         if not user:
             raise ConfigurationError("iam needs user, the database user that the token is for")
-        host = str(own["iam_host"] or call.host.endpoint)
-        secured = self._secured(parameters)
-        old = None if call.refused is None else str(call.refused["password"])
-        if old is not None and not own["iam_host"]:
-            host = parse_endpoint(host).without_green().host
-        if call.refused is not None and old == self._again:
-            return call.refused
-        region = self._region_of(host)
-        port = own["iam_default_port"] or call.host.port
-        life: int = own["iam_expiration"]
-        renew = life - min(MARGIN_SECONDS, life / 2)
-        key = repr((identity(own), region, host, port, user))
+        return user
 
-        def sign() -> str:
-            try:
-                signer = client("rds", region, own)
-                with unheard():
-                    return str(signer.generate_db_auth_token(host, port, user, region))
-            except Error:
-                raise
-            except Exception as error:  # noqa: BLE001 - boto3 raises of every kind; what it says may be anything
-                raise refused(error, f"signing a token for {user} at {host}", own["aws_profile"]) from None
+    def _identity(self, given: Mapping[str, Any]) -> str:
+        return identity(self.context.plugin_settings)
 
-        token = await _kept.current(self.context, key, sign, renew, life, old)
-        self._again = token if old is not None else None
-        return {**await proceed(replace(call, parameters={**secured, "password": None})), "password": token}
-
-    _again: str | None = None
-    """The token that took the place of a refused one: it is the last try."""
-
-    def _region_of(self, host: str) -> str:
-        endpoint = parse_endpoint(host)
-        if not self.context.plugin_settings["iam_host"] and not endpoint.is_rds:
-            what = "an IP address" if _is_address(host) else "no name of RDS"
-            raise ConfigurationError(f"iam cannot sign for {host}, which is {what}: give iam_host, the name that RDS knows")
-        region = str(self.context.plugin_settings["iam_region"] or endpoint.region)
-        if not region:
-            raise ConfigurationError(f"iam cannot tell the region from {host}: give iam_region")
-        return region
-
-    def _secured(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """*parameters* that lead to TLS or to an error: in plain text, whoever listens could use the token."""
-        if self.context.driver == "mysql":
-            verifies = parameters.get("ssl_verify_cert") or parameters.get("ssl_verify_identity")
-            if parameters.get("ssl_disabled"):
-                raise ConfigurationError("iam sends its token by TLS only: leave ssl_disabled away")
-            if not verifies and not parameters.get("use_pure"):
-                # The C library would go on in plain text with a server that has no TLS.
-                raise ConfigurationError("iam sends its token by TLS only: give use_pure=True or ssl_verify_cert")
-            return {**parameters, "auth_plugin": "mysql_clear_password"}
-        mode = parameters.get("sslmode")
-        if mode is not None and mode not in SURE_OF_TLS:
-            raise ConfigurationError(f"iam sends its token by TLS only: sslmode={mode} may not; give verify-full")
-        return {"sslmode": "require", **parameters}
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    def _signer(self, region: str, given: Mapping[str, Any]) -> Any:
+        return client("rds", region, self.context.plugin_settings)

@@ -23,7 +23,7 @@ def plugins(
     load: Annotated[bool, typer.Option(help="Load each to see whether it can be used; this runs its code.")] = True,
     problems: Annotated[bool, typer.Option("--problems", help="Only those that cannot be used.")] = False,
 ) -> None:
-    """List every extension that is installed: plugins, monitors, host selectors, dialects and drivers."""
+    """List every extension that is installed, of every group: plugins, monitors, host selectors and the rest."""
     records = [record for group in GROUPS for record in found(group)]
     if load:
         # What does not load is logged as well; here the list says it.

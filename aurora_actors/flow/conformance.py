@@ -8,7 +8,7 @@ from typing import Any
 
 from aurora_actors.dialects.base import Dialect
 from aurora_actors.drivers.base import Driver
-from aurora_actors.plugin import Monitor, Plugin
+from aurora_actors.plugin import IdentityProvider, Monitor, Plugin
 from aurora_actors.settings import Setting
 
 __all__ = ["complaint"]
@@ -28,12 +28,12 @@ def complaint(group: str, value: Any) -> str:
             return _of_class(value, Plugin, _PLUGIN_FLOWS, _PLUGIN_HOOKS) or _of_order(value)
         case "monitors":
             return _of_class(value, Monitor, {"probe": ()}, {"close": ()})
+        case "identity_providers":
+            return _of_class(value, IdentityProvider, {}, {"sign_in": ("user", "password")})
         case "host_selectors":
             return _of_strategy(value)
-        case "drivers":
-            return _of_members(value, Driver)
-        case "dialects":
-            return _of_members(value, Dialect)
+        case "drivers" | "dialects" as seam:
+            return _of_members(value, Driver if seam == "drivers" else Dialect)
         case _:
             return "" if isinstance(value, type) else "it is not a class"
 

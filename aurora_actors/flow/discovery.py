@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_actors.actors.complaints import Origin, described
 from aurora_actors.errors import ConfigurationError, PluginError
 from aurora_actors.flow.conformance import complaint
-from aurora_actors.plugin import Monitor, Plugin
+from aurora_actors.plugin import Monitor, Plugin, identity_provider
 from aurora_actors.settings import Setting
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ log = logging.getLogger("aurora_actors.plugins")
 DEFAULT_PLUGINS = ("initial_connection", "aurora_connection_tracker", "failover", "efm")
 """What a connection uses when ``plugins`` is not given."""
 
-GROUPS = tuple(f"aurora_actors.{name}" for name in ("plugins", "monitors", "host_selectors", "dialects", "drivers"))
+GROUPS = tuple(
+    f"aurora_actors.{name}"
+    for name in ("plugins", "monitors", "host_selectors", "identity_providers", "dialects", "drivers")
+)
 """The entry-point groups that this package reads."""
 
 
@@ -116,9 +119,13 @@ def monitor(name: str) -> tuple[type[Monitor], str]:
 
 
 def parameters(
-    plugins: Iterable[type[Plugin]], monitors: Iterable[tuple[type[Monitor], str]], drivers: Collection[str]
+    plugins: Iterable[type[Plugin]],
+    monitors: Iterable[tuple[type[Monitor], str]],
+    drivers: Collection[str],
+    providers: Iterable[str] = (),
 ) -> Mapping[str, Setting]:
-    """The parameters that the extensions in use declare, by name. *drivers*: the names that are the driver's.
+    """The parameters that the extensions in use declare, by name. *drivers*: the names that are the driver's;
+    *providers*: the names of identity providers in use.
 
     Raises ``ConfigurationError`` for two that declare one parameter differently, and for one that takes the driver's.
     """
@@ -126,6 +133,8 @@ def parameters(
     owners: dict[str, str] = {}
     declared = [(str(origin_of("aurora_actors.plugins", one)), one.parameters) for one in plugins]
     declared += [(str(origin_of("aurora_actors.monitors", one)), one.parameters) for one, _ in monitors]
+    trusted = map(identity_provider, providers)
+    declared += [(str(origin_of("aurora_actors.identity_providers", one)), one.parameters) for one in trusted]
     for owner, own in declared:
         for name, row in own.items():
             if name in drivers:

@@ -63,6 +63,10 @@ class Context:
         return self._proxy.driver.name
 
     @property
+    def asynchronous(self) -> bool:
+        return self._proxy.access.asynchronous
+
+    @property
     def mode(self) -> Mode:
         return self._proxy.mode
 

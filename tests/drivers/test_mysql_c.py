@@ -30,6 +30,7 @@ FILES = (
     "tests/failover/test_mysql_failover.py",
     "tests/failover/test_mysql_idle.py",
     "tests/failover/test_mysql_interrupted.py",
+    "tests/failover/test_tokens.py",
 )
 
 

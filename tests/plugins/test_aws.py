@@ -6,25 +6,29 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from threading import Barrier
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import mysql.connector
+import psycopg
 import pytest
+from moto.secretsmanager.models import SecretsManagerBackend
 from moto.server import ThreadedMotoServer
 
 import aurora_actors
 from aurora_actors.errors import ConfigurationError, OperationalError
 from aurora_actors.flow.io import BlockingIo
 from aurora_actors.flow.running import run_blocking
-from aurora_actors.lab import PostgresLab
+from aurora_actors.lab import MysqlLab, PostgresLab
 from aurora_actors.plugin import Authenticate, Host, Plugin
 from aurora_actors.proxies.context import Context
 from aurora_actors.settings import split
 from aurora_actors.testing import PluginScript
-from aurora_actors_plugins import aws, aws_secrets_manager, iam
+from aurora_actors_plugins import aws, aws_secrets_manager, iam, tokens
 from aurora_actors_plugins.aws_secrets_manager import SecretLogin
 from aurora_actors_plugins.iam import Iam
 from tests.failover.colours import Colour, colour
@@ -36,6 +40,7 @@ REGION = "eu-west-1"
 INSTANCE = "orders-1.abc.eu-west-1.rds.amazonaws.com"
 GREEN = "orders-green-abc123.abc.eu-west-1.rds.amazonaws.com"
 BURST = 500
+CROWD = 20
 HIDDEN = "hidden-words"
 
 
@@ -57,7 +62,7 @@ def as_somebody(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setattr(iam, "_kept", aws.Keeping())
+    monkeypatch.setattr(tokens, "_kept", aws.Keeping())
     monkeypatch.setattr(aws_secrets_manager, "_kept", aws.Keeping())
     monkeypatch.setattr(aws_secrets_manager, "_worked", {})
     monkeypatch.setattr(aws, "_clients", {})
@@ -215,6 +220,66 @@ def test_a_refused_secret_is_fetched_anew_and_a_rotation_waited_for(cloud: str) 
     script.sleep = sleep
     assert asked(plugin, refused=first)["password"] == "two"
     assert script.slept == [0.5, 1.0, 2.0]
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The secrets that AWS was asked for."""
+    asked_for: list[str] = []
+    answer = SecretsManagerBackend.get_secret_value
+
+    def counted(self: Any, secret_id: str, *given: Any, **more: Any) -> Any:
+        asked_for.append(secret_id)
+        return answer(self, secret_id, *given, **more)
+
+    monkeypatch.setattr(SecretsManagerBackend, "get_secret_value", counted)
+    return asked_for
+
+
+def test_a_burst_on_a_cold_cache_asks_for_the_secret_once(cloud: str, fetched: list[str]) -> None:
+    secret = Secret(cloud, "burst", login("one"))
+    ready = Barrier(BURST)
+
+    def connect() -> str:
+        plugin = real(SecretLogin, **secret.parameters)
+        ready.wait()
+        return str(asked(plugin)["password"])
+
+    with ThreadPoolExecutor(BURST) as pool:
+        assert {each.result() for each in [pool.submit(connect) for _ in range(BURST)]} == {"one"}
+    assert fetched == ["burst"]
+
+
+@pytest.mark.lab
+def test_a_burst_of_connections_asks_for_the_secret_once(aurora_lab: PostgresLab, cloud: str, fetched: list[str]) -> None:
+    secret = Secret(cloud, "crowd", login(aurora_lab.login.password, aurora_lab.login.user))
+    ready = Barrier(CROWD)
+
+    def connect(_: int) -> Any:
+        ready.wait()
+        given: dict[str, Any] = {"password": "no password", "plugins": "failover,efm,aws_secrets_manager"}
+        with aurora_actors.connect(psycopg.connect, aurora_lab.conninfo(), **given, **secret.parameters) as conn:
+            return conn.execute("SELECT 1").fetchone()
+
+    with ThreadPoolExecutor(CROWD) as pool:
+        assert list(pool.map(connect, range(CROWD))) == [(1,)] * CROWD
+    assert fetched == ["crowd"]
+
+
+@pytest.mark.lab
+def test_mysql_sessions_and_monitors_log_in_with_the_secret(aurora_mysql_lab: MysqlLab, cloud: str) -> None:
+    lab = aurora_mysql_lab
+    secret = Secret(cloud, "lab-mysql", login(lab.login.password, lab.login.user))
+    given: dict[str, Any] = {"password": "no password", "use_pure": True, "plugins": "failover,efm,aws_secrets_manager"}
+    conn: Any = aurora_actors.connect(mysql.connector.connect, lab.conninfo(), **given, **secret.parameters)
+    cursor = conn.cursor()
+    lab.failover()
+    with suppress(aurora_actors.FailoverSuccessError):
+        cursor.execute("SELECT 1")
+        cursor.fetchall()
+    cursor.execute("SELECT @@aurora_server_id")
+    assert cursor.fetchone() == (lab.writer,)
+    conn.close()
 
 
 @pytest.mark.lab

@@ -28,7 +28,8 @@ def listed(*arguments: str) -> list[list[str]]:
 def test_the_bundled_ones_are_listed_with_their_distribution() -> None:
     head, *rows = listed()
     assert head == ["name", "group", "distribution", "status"]
-    assert {group for _, group, *_ in rows} == {"plugin", "monitor", "host selector", "dialect", "driver"}
+    groups = {"plugin", "monitor", "host selector", "identity provider", "dialect", "driver"}
+    assert {group for _, group, *_ in rows} == groups
     assert all(distribution.startswith("aurora-actors ") for _, _, distribution, _ in rows)
     assert ["failover", "plugin"] in [row[:2] for row in rows]
 
