@@ -26,7 +26,7 @@ from aurora_actors.errors import ConfigurationError, PluginError
 from aurora_actors.flow.conformance import complaint
 from aurora_actors.flow.running import run_blocking as run
 from aurora_actors.model.topology import ClusterTopology
-from aurora_actors.plugin import Host, Mode, Monitor, Plugin, Recover, Setting, Settings, Sign
+from aurora_actors.plugin import Host, IdentityProvider, Mode, Monitor, Plugin, Recover, Setting, Settings, Sign
 from aurora_actors.settings import split
 from aurora_actors.signals import settle
 
@@ -104,9 +104,14 @@ def forget_clusters(seconds: float = STOP_SECONDS) -> None:
 
 
 def check(extension: Any) -> None:
-    """Raise ``PluginError`` for a plugin, monitor or host selector that ``connect()`` would refuse when it is named."""
-    is_class = isinstance(extension, type)
-    group = "monitors" if is_class and issubclass(extension, Monitor) else "plugins" if is_class else "host_selectors"
+    """Raise ``PluginError`` for an extension that ``connect()`` would refuse when it is named.
+
+    It is a plugin, monitor, host selector or identity provider.
+    """
+    group = "plugins" if isinstance(extension, type) else "host_selectors"
+    for other, base in (("monitors", Monitor), ("identity_providers", IdentityProvider)):
+        if isinstance(extension, type) and issubclass(extension, base):
+            group = other
     problem = complaint(f"aurora_actors.{group}", extension)
     if problem:
         raise PluginError(f"{getattr(extension, '__qualname__', extension)} cannot be used: {problem}")

@@ -68,30 +68,30 @@ class FederatedLogin(TokenLogin):
     }  # fmt: skip
 
     def _provider(self) -> type[IdentityProvider]:
-        return identity_provider(self.context.plugin_settings["idp_name"])
+        return identity_provider(self._own["idp_name"])
 
     def _user(self, given: Mapping[str, Any]) -> str:
-        user = str(self.context.plugin_settings["db_user"] or "")
+        user = str(self._own["db_user"] or "")
         if not user:
             raise ConfigurationError(f"{self.name} needs db_user, the database user that the token is for")
         return user
 
     def _needed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**given, "password": None} if self.context.plugin_settings["idp_password"] else given
+        return {**given, "password": None} if self._own["idp_password"] else given
 
     def _identity(self, given: Mapping[str, Any]) -> str:
         """Whoever does not know the password gets nothing that was fetched with it."""
-        told = sorted((key, str(value)) for key, value in self._settings().items())
-        return hashlib.sha256(repr((told, self._login(given))).encode()).hexdigest()
+        told = (self.name, self.context.settings.of_plugins, self._login(given))
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def _login(self, given: Mapping[str, Any]) -> tuple[str, str]:
         """User and password for the identity provider."""
-        own = self.context.plugin_settings
+        own = self._own
         return str(own["idp_username"] or given.get("user") or ""), str(own["idp_password"] or given.get("password") or "")
 
     def _settings(self) -> Mapping[str, Any]:
-        own, all_of_plugins = self.context.plugin_settings, self.context.settings.of_plugins
-        return {**own, **{key: all_of_plugins.get(key, own.get(key)) for key in self._provider().parameters}}
+        """The values of its parameters, and of those of a stranger's provider."""
+        return {**self.context.settings.of_plugins, **self._own}
 
     def _signer(self, region: str, given: Mapping[str, Any]) -> Any:
         """With the role's credentials: of the latest sign-in, if that was just now. One sign-in for all who wait for it."""
@@ -106,7 +106,7 @@ class FederatedLogin(TokenLogin):
                 shown = error if isinstance(error, Exception) else OperationalError("the sign-in was interrupted")
                 ours.set_exception(shown)
                 if not isinstance(error, Refused):
-                    del _roles[key]
+                    _roles.pop(key, None)
                 raise
             for old in [old for old in list(_roles) if old[:2] < key[:2]]:
                 _roles.pop(old, None)

@@ -38,7 +38,7 @@ class Iam(TokenLogin):
         return user
 
     def _identity(self, given: Mapping[str, Any]) -> str:
-        return identity(self.context.plugin_settings)
+        return identity(self._own)
 
     def _signer(self, region: str, given: Mapping[str, Any]) -> Any:
-        return client("rds", region, self.context.plugin_settings)
+        return client("rds", region, self._own)

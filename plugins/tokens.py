@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from aurora_actors.errors import ConfigurationError, Error
-from aurora_actors.plugin import Authenticate, Plugin, Proceed, Setting, parse_endpoint
+from aurora_actors.plugin import Authenticate, Plugin, PluginContext, Proceed, Setting, parse_endpoint
 from aurora_actors_plugins.aws import PARAMETERS, Keeping, refused, unheard
 
 __all__ = ["LONGEST_LIFE_SECONDS", "SIGNING", "TokenLogin"]
@@ -44,6 +44,10 @@ class TokenLogin(Plugin):
     life: ClassVar[str]
     """The parameter that says how long a token is used."""
 
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._own = context.plugin_settings
+
     @abstractmethod
     def _user(self, given: Mapping[str, Any]) -> str:
         """The database user that the token is for. Raises ``ConfigurationError`` where there is none."""
@@ -64,7 +68,7 @@ class TokenLogin(Plugin):
         self, call: Authenticate, proceed: Proceed[Authenticate, Mapping[str, Any]]
     ) -> Mapping[str, Any]:
         """With a token as the password, over TLS. Raises ``ConfigurationError`` for what no token can be signed for."""
-        own = self.context.plugin_settings
+        own = self._own
         user = self._user(call.parameters)
         host = str(own["iam_host"] or call.host.endpoint)
         secured = self._secured(call.parameters)
@@ -99,12 +103,12 @@ class TokenLogin(Plugin):
 
     def _region_of(self, host: str) -> str:
         endpoint = parse_endpoint(host)
-        if not self.context.plugin_settings["iam_host"] and not endpoint.is_rds:
+        if not self._own["iam_host"] and not endpoint.is_rds:
             what = "an IP address" if _is_address(host) else "no name of RDS"
             raise ConfigurationError(
                 f"{self.name} cannot sign for {host}, which is {what}: give iam_host, the name that RDS knows"
             )
-        region = str(self.context.plugin_settings["iam_region"] or endpoint.region)
+        region = str(self._own["iam_region"] or endpoint.region)
         if not region:
             raise ConfigurationError(f"{self.name} cannot tell the region from {host}: give iam_region")
         return region

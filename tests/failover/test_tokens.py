@@ -11,7 +11,7 @@ import pytest
 
 from aurora_actors.errors import ConfigurationError, FailoverSuccessError
 from aurora_actors.lab import MysqlLab, PostgresLab
-from aurora_actors_plugins import iam, tokens
+from aurora_actors_plugins import aws, iam, tokens
 from aurora_actors_plugins.aws import Keeping
 from tests.failover.applications import MONITOR
 from tests.failover.colours import Colour
@@ -34,7 +34,7 @@ def signed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(tokens, "_kept", Keeping())
     made: list[str] = []
-    client = iam.client
+    client = aws.client
 
     class Signer:
         def __init__(self, *given: Any) -> None:

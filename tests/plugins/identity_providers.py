@@ -94,7 +94,8 @@ class Providers:
 
     @staticmethod
     def _posted_on() -> Response:
-        page = f'<form method=POST action="https://signin.aws.amazon.com/saml"><input name=SAMLResponse value="{SAML}"/></form>'
+        field = f'<input type=hidden name=SAMLResponse value="{SAML}"/>'
+        page = f'<form method="POST" action="https://signin.aws.amazon.com/saml">{field}</form>'
         return Response(page, mimetype="text/html")
 
 

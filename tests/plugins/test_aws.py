@@ -324,6 +324,22 @@ def test_what_no_token_can_be_signed_for(host: str, given: Any, own: Any, senten
     assert HIDDEN not in repr(caught.value)
 
 
+def test_an_expired_sign_in_at_aws_is_said_with_the_command_that_renews_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile staff]\nsso_start_url = https://acme.awsapps.com/start\nsso_region = {REGION}\n"
+        "sso_account_id = 123456789012\nsso_role_name = reader\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(OperationalError, match="aws sso login --profile staff"):
+        asked(Iam(PluginScript(Iam, aws_profile="staff")))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [

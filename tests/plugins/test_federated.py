@@ -60,7 +60,7 @@ def plugin_of(kind: str) -> type[FederatedLogin]:
 
 
 def parameters(kind: str, idp: Providers) -> dict[str, Any]:
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "adfs": {"idp_port": idp.port},
         "okta": {"app_id": "exk1"},
         "oidc": {"idp_port": idp.port, "idp_name": "oidc", "idp_endpoint": "localhost/realms/orders",
@@ -167,6 +167,20 @@ def test_what_no_sign_in_comes_of(
         asked(plugin_of(kind)(PluginScript(plugin_of(kind), **own)), user="", password="")
     said = caplog.text + "".join(traceback.format_exception(caught.value))
     assert not [hidden for hidden in HIDDEN if hidden in said]
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "sentence"),
+    [
+        ("127.0.0.1", {}, "which is an IP address: give iam_host"),
+        ("db.example.com", {}, "no name of RDS: give iam_host"),
+        ("db.example.com", {"iam_host": "db.example.com"}, "give iam_region"),
+    ],
+)
+def test_nobody_signs_in_for_a_host_that_no_token_can_be_for(host: str, own: Any, sentence: str, idp: Providers) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        asked(OktaLogin(PluginScript(OktaLogin, **parameters("okta", idp), **own)), host)
+    assert not idp.asked
 
 
 def test_a_form_that_leads_elsewhere_gets_no_password(idp: Providers) -> None:
