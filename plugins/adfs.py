@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode
 
 from aurora_actors.errors import OperationalError
 from aurora_actors.plugin import Assertion, Setting
-from aurora_actors_plugins.sign_in import HTTP, Page, Refused, WebProvider, saml_of, text_of
+from aurora_actors_plugins.sign_in import HTTP, Page, Refused, WebProvider, origin_of, saml_of, text_of
 
 if TYPE_CHECKING:
     from bs4 import Tag
@@ -36,8 +36,8 @@ class Adfs(WebProvider):
         query = urlencode({"loginToRp": self.settings["rp_identifier"]})
         page = self.asked("GET", self.url(f"/adfs/ls/IdpInitiatedSignOn.aspx?{query}"), look_at=LOOK_AT)
         form = _form(page)
-        target = urljoin(page.url, text_of(form, "action"))
-        if urlsplit(target)[:2] != urlsplit(page.url)[:2]:
+        target = page.link(text_of(form, "action"))
+        if origin_of(target) != origin_of(page.url):
             raise OperationalError(f"adfs: the form for signing in leads to another host; look at {LOOK_AT}")
         page = self.asked("POST", target, look_at=LOOK_AT, data=_filled_in(form, user, password))
         found = saml_of(page)

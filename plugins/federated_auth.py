@@ -28,8 +28,8 @@ from aurora_actors_plugins.tokens import LONGEST_LIFE_SECONDS, SIGNING, TokenLog
 __all__ = ["FederatedLogin", "OktaLogin"]
 
 SIGNED_IN_SECONDS = 30.0
-"""One sign-in serves all hosts for so long, and one that was refused is not tried again: with a token's 870 s a role's
-credentials, which last 900 s at least, outlive every token."""
+"""One sign-in serves all hosts for so long at most, and one that was refused is not tried again: with a token's 870 s a
+role's credentials, which last 900 s at least, outlive every token."""
 WAIT_SECONDS = 600.0
 """A bound on the wait for somebody else's sign-in; the limits of requests end that long before."""
 ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from aurora_actors.errors import ConfigurationError, OperationalError
 from aurora_actors.plugin import Assertion, Setting
 from aurora_actors_plugins.adfs import Adfs
-from aurora_actors_plugins.sign_in import HTTP, Refused, WebProvider
+from aurora_actors_plugins.sign_in import HTTP, Refused, WebProvider, origin_of
 
 __all__ = ["Oidc"]
 
@@ -39,7 +38,7 @@ class Oidc(WebProvider):
             raise ConfigurationError("oidc needs oidc_client_id, the client that this application is at the provider")
         place = self.url("/.well-known/openid-configuration")
         endpoint = self.asked("GET", place, look_at=LOOK_AT).json().get("token_endpoint")
-        if not isinstance(endpoint, str) or not urlsplit(endpoint).hostname:
+        if not isinstance(endpoint, str) or not all(origin_of(endpoint)):
             raise OperationalError(f"oidc: there is no provider of OpenID Connect; look at {LOOK_AT}")
         secret = self.settings["oidc_client_secret"]
         form = {

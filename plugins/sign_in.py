@@ -7,6 +7,7 @@ and never hold a part of what was sent or answered.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
     from requests import Response, Session
 
-__all__ = ["HTTP", "Page", "Refused", "WebProvider", "saml_of", "text_of"]
+__all__ = ["HTTP", "Page", "Refused", "WebProvider", "origin_of", "saml_of", "text_of"]
 
 log = logging.getLogger("aurora_actors.plugins")
 
@@ -38,6 +39,7 @@ _ROWS = (
 )  # fmt: skip
 HTTP: Mapping[str, Setting] = {row.name: row for row in _ROWS}
 
+_HOST_AND_PATH = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._~%-]+)*")
 _warned: set[str] = set()
 
 
@@ -52,6 +54,13 @@ class Page:
         self.url: str = response.url
         self.status = response.status_code
         self._response = response
+
+    def link(self, target: str) -> str:
+        """The URL that *target* means on this page; empty where it is none."""
+        try:
+            return urljoin(self.url, target)
+        except ValueError:
+            return ""
 
     def html(self) -> BeautifulSoup:
         from bs4 import BeautifulSoup
@@ -78,22 +87,17 @@ class WebProvider(IdentityProvider):
         endpoint = str(self.settings["idp_endpoint"] or "").rstrip("/")
         if not endpoint:
             raise ConfigurationError(f"{self.name} needs idp_endpoint, the host name of the identity provider")
-        try:
-            parts = urlsplit(f"https://{endpoint}")
-            plain = bool(parts.hostname) and parts.port is None and not (parts.username or parts.query or parts.fragment)
-        except ValueError:
-            plain = False
-        if not plain or "://" in endpoint or endpoint.split() != [endpoint]:
+        if not _HOST_AND_PATH.fullmatch(endpoint):
             raise ConfigurationError("idp_endpoint is no host name: give it without https:// and port")
-        port = "" if self.port == 443 else f":{self.port}"
-        return f"https://{parts.netloc}{port}{parts.path}{path}"
+        host, slash, rest = endpoint.partition("/")
+        return f"https://{host}{'' if self.port == 443 else f':{self.port}'}{slash}{rest}{path}"
 
     def asked(self, method: str, url: str, *, look_at: str, **sent: Any) -> Page:
         """The answer, after redirects, which carry nothing of what was *sent*. *look_at*: parameters that may be wrong.
 
         Raises ``OperationalError`` for what is no answer; any status below 500 is one.
         """
-        host = urlsplit(url).hostname
+        host = origin_of(url)[1].partition(":")[0]
         doing = f"{self.name}: the sign-in at {host} failed"
         try:
             import requests
@@ -104,8 +108,8 @@ class WebProvider(IdentityProvider):
             ) from None
         secure = bool(self.settings["ssl_secure"])
         if not secure:
-            if str(host) not in _warned:
-                _warned.add(str(host))
+            if host not in _warned:
+                _warned.add(host)
                 log.warning("ssl_secure=False: whoever stands between us and %s can take the passwords sent there", host)
             said = f"Unverified HTTPS request is being made to host '{host}'"
             warnings.filterwarnings("ignore", said, urllib3.exceptions.InsecureRequestWarning)
@@ -114,7 +118,7 @@ class WebProvider(IdentityProvider):
         try:
             with unheard():
                 for _ in range(REDIRECTS):
-                    if urlsplit(url).scheme != "https":
+                    if origin_of(url)[0] != "https":
                         raise OperationalError(f"{doing}: it leads away from https; look at {look_at}")
                     response = self._session.request(
                         method, url, allow_redirects=False, verify=secure, timeout=limit, **sent
@@ -129,13 +133,21 @@ class WebProvider(IdentityProvider):
             cure = "its certificate cannot be verified; name its authority by REQUESTS_CA_BUNDLE, or give ssl_secure=False"
         except requests.exceptions.Timeout:
             cure = f"no answer within http_request_connect_timeout={limit}; look at idp_endpoint"
-        except (requests.exceptions.RequestException, UnicodeError):
+        except (requests.exceptions.RequestException, ValueError):
             cure = f"it cannot be reached; look at {look_at}, or at the network"
         else:
             if response.status_code < 500:
                 return Page(response)
             cure = f"it answered with status {response.status_code}; look at {look_at}"
         raise OperationalError(f"{doing}: {cure}") from None
+
+
+def origin_of(url: str) -> tuple[str, str]:
+    """Scheme, host and port of *url*; empty where it is none."""
+    try:
+        return urlsplit(url)[:2]
+    except ValueError:
+        return "", ""
 
 
 def text_of(tag: Tag, attribute: str) -> str:

@@ -46,7 +46,7 @@ class Providers:
     port: int = 0
     authority: str = ""
     asked: list[str] = field(default_factory=list)
-    answers: dict[str, Response] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
     action: str = "/adfs/ls/IdpInitiatedSignOn.aspx?loginToRp=urn:amazon:webservices"
 
     @property

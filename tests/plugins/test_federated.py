@@ -49,6 +49,8 @@ def idp(server: Providers, cloud: str, monkeypatch: pytest.MonkeyPatch) -> Provi
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", server.authority)
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", cloud)
     monkeypatch.setattr(federated_auth, "_roles", {})
+    # What one sign-in serves ends at a turn of half a minute.
+    monkeypatch.setattr(federated_auth, "monotonic", lambda: 0.0)
     monkeypatch.setattr(sign_in, "_warned", set())
     # Okta has no parameter for a port: the usual one is not ours to open.
     monkeypatch.setattr(okta.Okta, "port", server.port)
@@ -120,6 +122,12 @@ ADFS, AUTHN, APP = "/adfs/ls/IdpInitiatedSignOn.aspx", "/api/v1/authn", "/app/am
 CONFIGURATION = "/realms/orders/.well-known/openid-configuration"
 
 
+def led_to_junk(_: Any, start: Any) -> list[bytes]:
+    """An answer that werkzeug's own `Response` would not give."""
+    start("302 Found", [("Location", "https://[localhost/")])
+    return []
+
+
 @pytest.mark.parametrize(
     ("kind", "changed", "answers", "sentence"),
     [
@@ -143,6 +151,9 @@ CONFIGURATION = "/realms/orders/.well-known/openid-configuration"
         ("adfs", {}, {ADFS: Response(f"<p>{PASSWORD}")}, "no form for signing in"),
         ("adfs", {}, {ADFS: Response(status=302, headers={"Location": ADFS})}, "redirects in a circle; look at"),
         ("adfs", {}, {ADFS: Response(status=307, headers={"Location": "http://localhost/"})}, "away from https"),
+        ("adfs", {}, {ADFS: led_to_junk}, "cannot be reached"),
+        ("adfs", {}, {ADFS: Response('<form action="https://["><input name=password>')}, "leads to another host"),
+        ("oidc", {}, {CONFIGURATION: Response('{"token_endpoint": "https://["}')}, "no provider of OpenID Connect"),
         ("adfs", {}, {ADFS: Response(SESSION, 503)}, "answered with status 503"),
         ("okta", {}, {AUTHN: Response(SESSION)}, "the answer is not Okta's"),
         ("okta", {}, {AUTHN: Response("[]")}, "the answer is not Okta's"),
@@ -155,7 +166,7 @@ CONFIGURATION = "/realms/orders/.well-known/openid-configuration"
 def test_what_no_sign_in_comes_of(
     kind: str,
     changed: Any,
-    answers: Mapping[str, Response],
+    answers: Mapping[str, Any],
     sentence: str,
     idp: Providers,
     caplog: pytest.LogCaptureFixture,
