@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from inspect import isawaitable, iscoroutinefunction
 from threading import Timer
 from time import monotonic
@@ -21,7 +22,7 @@ from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Place, Waits, Wire
 from aurora_actors.drivers.mysql_guard import adopt, guard_of, is_async
-from aurora_actors.drivers.mysql_options import KEEPING_ALIVE, plain
+from aurora_actors.drivers.mysql_options import KEEPING_ALIVE, POOL, plain
 from aurora_actors.drivers.mysql_reading import failure_of
 from aurora_actors.drivers.mysql_session import drop, line_of
 
@@ -58,6 +59,9 @@ async def opened_by_the_driver(target: Any, parameters: Mapping[str, Any], limit
     """What the driver's connect, or one of its classes, gives for *parameters*. Raises the driver's error."""
     given = {key: value for key, value in parameters.items() if key not in KEEPING_ALIVE}
     given = plain(given) if isinstance(target, type) else given
+    if not POOL.isdisjoint(given):
+        colour = ".aio" if iscoroutinefunction(target) else ""
+        _remind(import_module(f"mysql.connector{colour}.pooling"), given)
     if limit is not None:
         given = _limited(class_of(target, parameters), given, limit)
     try:
@@ -75,6 +79,14 @@ async def opened_by_the_driver(target: Any, parameters: Mapping[str, Any], limit
         raise
     adopt(inner(wire))
     return wire
+
+
+def _remind(pooling: Any, given: Mapping[str, Any]) -> None:
+    """A pool of the driver's logs in with what it was made with: have it know the password of now."""
+    name = given.get("pool_name") or pooling.generate_pool_name(**given)
+    pool = pooling._CONNECTION_POOLS.get(name)
+    if pool is not None and "password" in given:
+        pool._cnx_config["password"] = given["password"]
 
 
 async def opened_at(kind: type[Any], parameters: dict[str, Any], place: Place, limit: float | None) -> Wire:

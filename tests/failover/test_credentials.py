@@ -7,9 +7,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+import mysql.connector
 import pytest
 from psycopg_pool import ConnectionPool
 
+import aurora_actors
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.lab import MysqlLab, PostgresLab
 from aurora_actors.psycopg import Connection
@@ -113,3 +115,30 @@ async def test_mysql_sessions_and_monitors_survive_a_rotated_password(aurora_mys
         finally:
             await rotate(conn, aurora_mysql_lab.login.password)
     assert keeper.asked >= 3
+
+
+def test_a_pool_of_the_connector_goes_on_with_the_password_of_the_moment(aurora_mysql_lab: MysqlLab) -> None:
+    keeper = Keeper(aurora_mysql_lab.login.password)
+    host, port = aurora_mysql_lab.address(aurora_mysql_lab.writer)
+    own: dict[str, Any] = {"password": keeper.blocking, "use_pure": True, "pool_name": "rotating", "pool_size": 2}
+    known = aurora_mysql_lab.parameters(host=host, port=port, **own)
+
+    def connect() -> Any:
+        return aurora_actors.connect(mysql.connector.connect, **known)
+
+    one: Any
+    with connect() as one:
+        cursor = one.cursor()
+        with connect() as other:
+            ended = other.connection_id
+        cursor.execute("SELECT VERSION()")
+        hashed = "PASSWORD('{}')" if "MariaDB" in cursor.fetchone()[0] else "'{}'"
+        cursor.execute(f"SET PASSWORD = {hashed.format(ROTATED)}")
+        try:
+            keeper.password = ROTATED
+            cursor.execute(f"KILL {ended}")
+            with connect() as other:
+                assert other.connection_id != ended
+                assert other.is_connected()
+        finally:
+            cursor.execute(f"SET PASSWORD = {hashed.format(aurora_mysql_lab.login.password)}")
