@@ -50,8 +50,8 @@ async def opening(
     merged = driver.parameters(conninfo, parameters)
     classes = discovery.plugin_classes(_names(merged, "plugins"))
     monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or Settings().monitors}
-    providers = [name.lower() for name in _names(merged, "idp_name") or ()]
-    rows = discovery.parameters(classes, monitors.values(), driver.keys, providers)
+    providers = tuple(name.lower() for name in _names(merged, "idp_name") or ())
+    rows = discovery.parameters(tuple(classes), tuple(monitors.values()), driver.keys, providers)
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
@@ -69,6 +69,7 @@ async def opening(
         for name, (monitor, distribution) in monitors.items()
     )
     proxy = Proxy(face(driver), access, settings, _mode(settings, seeds[0][0]), classes, selectors, kinds)
+    proxy.seed = seeds[0]
     asked = settings.given & {"plugins", "wrapper_dialect", "cluster_instance_host_pattern", "cluster_id"}
     plan = Plan(
         seeds,

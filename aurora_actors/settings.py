@@ -23,9 +23,12 @@ from aurora_actors.settings_table import (
     NO_BOUND,
     PREFIXES,
     SETTINGS,
+    SPELLINGS,
     Kind,
     Resolver,
     Setting,
+    plain,
+    spellings,
 )
 from aurora_actors.settings_values import Settings
 
@@ -68,7 +71,8 @@ def split(
     Raises ConfigurationError: a key that is a misspelt one of ours, a wrong type, range or choice, a parameter whose
     function this version lacks, parameters that contradict each other.
     """
-    return _Division(parameters, driver_keys, _rows(plugin_settings, extra_choices), plugin_settings).settled()
+    rows = _rows(plugin_settings, extra_choices)
+    return _Division(parameters, driver_keys, rows, plugin_settings, extra_choices).settled()
 
 
 def _rows(
@@ -96,10 +100,11 @@ class _Division:
         driver_keys: Collection[str],
         rows: Mapping[str, Setting],
         plugin_settings: Mapping[str, Setting],
+        extra_choices: Collection[str],
     ) -> None:
         self.driver_keys = driver_keys
         self.rows = rows
-        self.spellings = {_plain(name): row for row in rows.values() for name in (*row.aliases, row.name)}
+        self.spellings = {**SPELLINGS, **spellings(rows[name] for name in (*plugin_settings, *extra_choices))}
         self.plugin_settings = plugin_settings
         self.spelt: dict[tuple[str, str], str] = {}
         self.values: dict[tuple[str, str], object] = {}
@@ -113,7 +118,7 @@ class _Division:
         if key not in self.rows and key in self.driver_keys:
             self.drivers[key] = value
             return
-        row = self.spellings.get(_plain(key))
+        row = self.spellings.get(plain(key))
         if row is not None:
             self.take_ours(row, key, value)
         elif not self.take_prefixed(key, value):
@@ -133,20 +138,20 @@ class _Division:
         self.values[where] = value
 
     def take_prefixed(self, key: str, value: object) -> bool:
-        plain = key.lower()
+        lowered = key.lower()
         for prefix, plugin in LACKING_PREFIXES.items():
-            if plain.startswith(prefix):
+            if lowered.startswith(prefix):
                 raise ConfigurationError(
                     f"{key}: parameters that begin with {prefix} are for the plugin {plugin}, which this version of"
                     " aurora_actors does not have"
                 )
         for prefix in PREFIXES:
-            if _plain(key).startswith(_plain(prefix)):
-                return self.take_inner(prefix, key, key[len(prefix) :], value, hyphened=plain.startswith(prefix))
+            if plain(key).startswith(plain(prefix)):
+                return self.take_inner(prefix, key, key[len(prefix) :], value, hyphened=lowered.startswith(prefix))
         return False
 
     def take_inner(self, prefix: str, key: str, inner: str, value: object, *, hyphened: bool) -> bool:
-        row = self.spellings.get(_plain(inner))
+        row = self.spellings.get(plain(inner))
         if inner not in self.driver_keys and inner.lower() in self.driver_keys:
             inner = inner.lower()
         if inner in self.driver_keys and inner not in self.rows:
@@ -160,7 +165,7 @@ class _Division:
         elif self.driver_keys or not inner:
             # A monitor that cannot connect for a misspelt parameter would look like a dead host.
             known = (*self.driver_keys, *self.available())
-            raise ConfigurationError(f"unknown parameter {key}{_did_you_mean(_plain(inner), known, prefix)}")
+            raise ConfigurationError(f"unknown parameter {key}{_did_you_mean(plain(inner), known, prefix)}")
         else:
             name, read = inner, value
         if value is not None:
@@ -168,11 +173,11 @@ class _Division:
         return True
 
     def refuse_misspelt(self, key: str) -> None:
-        plain = _plain(key)
+        bare = plain(key)
         known = (*self.spellings, *self.driver_keys)
-        for nearest in difflib.get_close_matches(plain, known, n=1, cutoff=_ALIKE):
+        for nearest in difflib.get_close_matches(bare, known, n=1, cutoff=_ALIKE):
             row = self.spellings.get(nearest)
-            close = difflib.SequenceMatcher(None, nearest, plain).ratio()
+            close = difflib.SequenceMatcher(None, nearest, bare).ratio()
             if row is not None and (row.available or close >= _ALIKE_LACKING):
                 raise ConfigurationError(f"unknown parameter {key}; did you mean {row.name}?")
 
@@ -192,10 +197,6 @@ class _Division:
             secret=frozenset(prefix + name for name in secret for prefix in ("", *PREFIXES)),
         )
         return settings, self.drivers
-
-
-def _plain(key: str) -> str:
-    return key.strip().lower().replace("-", "_")
 
 
 def _has_function(row: Setting, key: str, value: object) -> bool:
@@ -292,17 +293,17 @@ def _read_text(row: Setting, value: object) -> str:
 
 
 def _read_name(row: Setting, value: object) -> str:
-    name = _plain(value) if isinstance(value, str) else ""
+    name = plain(value) if isinstance(value, str) else ""
     if not _NAME.fullmatch(name):
         raise ValueError(f"expected a name{f', such as {row.example}' if row.example else ''}")
     return name
 
 
 def _read_choice(row: Setting, value: object) -> str:
-    asked = _plain(value) if isinstance(value, str) else ""
-    by_spelling = {_plain(choice): choice for choice in row.choices}
+    asked = plain(value) if isinstance(value, str) else ""
+    by_spelling = {plain(choice): choice for choice in row.choices}
     for code, reason in row.refused:
-        if asked == _plain(code) and asked not in by_spelling:
+        if asked == plain(code) and asked not in by_spelling:
             raise ValueError(reason)
     if asked not in by_spelling:
         raise ValueError(f"expected one of {', '.join(row.choices)}{_did_you_mean(asked, row.choices)}")
@@ -356,7 +357,7 @@ _FIELDS = frozenset(each.name for each in fields(Settings)) & frozenset(SETTINGS
 
 
 def _did_you_mean(asked: str, known: Iterable[str], prefix: str = "") -> str:
-    by_spelling = {_plain(name): name for name in known}
+    by_spelling = {plain(name): name for name in known}
     nearest = difflib.get_close_matches(asked, by_spelling, n=1)
     return f"; did you mean {prefix}{by_spelling[nearest[0]]}?" if nearest else ""
 
@@ -370,9 +371,9 @@ def redacted(parameters: Mapping[str, object], secret: Collection[str] = ()) -> 
 
 
 def _is_secret(key: str) -> bool:
-    name = _plain(key)
+    name = plain(key)
     for prefix in (*PREFIXES, *LACKING_PREFIXES):
-        name = name.removeprefix(_plain(prefix))
+        name = name.removeprefix(plain(prefix))
     row = SETTINGS.get(name)
     return _SECRET_NAME.search(name) is not None if row is None else row.secret
 

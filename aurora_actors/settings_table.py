@@ -6,12 +6,12 @@ A row that is not `available` is known, so that giving it is an error that says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["SETTINGS", "Kind", "Resolver", "Setting"]
+__all__ = ["SETTINGS", "SPELLINGS", "Kind", "Resolver", "Setting", "plain", "spellings"]
 
 Kind = Literal["bool", "int", "float", "text", "name", "choice", "list", "weights", "pattern", "callable"]
 """How a value is read. `name` is text in which case, `-` and `_` do not matter; `weights` is `host:weight,…`."""
@@ -323,3 +323,16 @@ _LACKING = (
 
 _ROWS = (*_CORE, *_TOPOLOGY, *_FAILOVER, *_INITIAL_CONNECTION, *_HOST_SELECTORS, *_HOST_MONITORING, *_LACKING)
 SETTINGS: Mapping[str, Setting] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def plain(key: str) -> str:
+    """A name without regard to case, `-` and `_`."""
+    return key.strip().lower().replace("-", "_")
+
+
+def spellings(rows: Iterable[Setting]) -> dict[str, Setting]:
+    """The rows by each of their names."""
+    return {plain(name): row for row in rows for name in (*row.aliases, row.name)}
+
+
+SPELLINGS: Mapping[str, Setting] = MappingProxyType(spellings(SETTINGS.values()))

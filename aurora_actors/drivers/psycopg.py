@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,7 +66,7 @@ class PsycopgDriver:
 
     @property
     def keys(self) -> frozenset[str]:
-        return _libpq_keys() | _KEYWORDS | {"database"}
+        return _all_keys()
 
     def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
         return psycopg.AsyncConnection.connect if asynchronous else psycopg.Connection.connect
@@ -90,7 +90,9 @@ class PsycopgDriver:
         return merged if database is None else {"dbname": database, **merged}
 
     def seeds(self, parameters: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
-        given = {**_defaults(), **_service(parameters), **{k: v for k, v in parameters.items() if v is not None}}
+        given = {**_service(parameters), **{k: v for k, v in parameters.items() if v is not None}}
+        if not ("port" in given and ("host" in given or "hostaddr" in given)):
+            given = {**_defaults(), **given}
         hosts = str(given.get("host") or given.get("hostaddr") or "").split(",")
         ports = str(given.get("port") or DEFAULT_PORT).split(",")
         if len(ports) == 1:
@@ -258,8 +260,14 @@ def _divided(conninfo: str, keys: frozenset[str]) -> tuple[str, dict[str, str]]:
     return " ".join(kept), ours
 
 
+@cache
 def _libpq_keys() -> frozenset[str]:
     return frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+
+
+@cache
+def _all_keys() -> frozenset[str]:
+    return _libpq_keys() | _KEYWORDS | {"database"}
 
 
 def _defaults() -> dict[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import logging
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from aurora_actors.actors.complaints import Origin, described
@@ -118,11 +119,12 @@ def monitor(name: str) -> tuple[type[Monitor], str]:
     return record.value, record.distribution
 
 
+@lru_cache
 def parameters(
-    plugins: Iterable[type[Plugin]],
-    monitors: Iterable[tuple[type[Monitor], str]],
-    drivers: Collection[str],
-    providers: Iterable[str] = (),
+    plugins: tuple[type[Plugin], ...],
+    monitors: tuple[tuple[type[Monitor], str], ...],
+    drivers: frozenset[str],
+    providers: tuple[str, ...] = (),
 ) -> Mapping[str, Setting]:
     """The parameters that the extensions in use declare, by name. *drivers*: the names that are the driver's;
     *providers*: the names of identity providers in use.
@@ -142,7 +144,7 @@ def parameters(
             if rows.setdefault(name, row) != row:
                 raise ConfigurationError(f"{owners[name]} and {owner} both declare the parameter {name}, differently")
             owners.setdefault(name, owner)
-    return rows
+    return MappingProxyType(rows)
 
 
 def ordered(classes: Sequence[type[Plugin]], *, sort: bool = True) -> tuple[type[Plugin], ...]:

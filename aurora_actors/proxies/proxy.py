@@ -59,6 +59,7 @@ class Proxy:
         self.access = access
         self.settings = settings
         self.mode = mode
+        self.seed: tuple[str, int] | None = None
         self._wire: Callable[[], Wire] = _no_wire
         self.host: Host | None = None
         self.opened = 0.0
@@ -151,7 +152,8 @@ class Proxy:
     ) -> Mapping[str, Any]:
         """What to log in to *host* with: as the plugins' hooks say, and a password that is a callable called."""
         if host is None:
-            name, port = self.driver.seeds(parameters)[0]
+            known = self.seed is not None and parameters is self.access.parameters
+            name, port = self.seed if known and self.seed is not None else self.driver.seeds(parameters)[0]
             host = Host(name, name, port)
         return await self._authenticate(Authenticate(host, parameters, refused, until))
 
