@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aurora_actors import aio, connecting
+from aurora_actors.dialects.markers import Markers, of_postgres
 
 if TYPE_CHECKING:
     from aurora_actors.lab import MysqlLab, PostgresLab
@@ -36,6 +37,7 @@ class Engine:
     insert: str = "INSERT INTO demo (id) VALUES (%s)"
     find: str = "SELECT id FROM demo WHERE id = %s"
     delete: str = "DELETE FROM demo WHERE id = %s"
+    markers: Markers = field(default_factory=of_postgres)
     everything: str = "SELECT id FROM demo"
     for_threads: tuple[tuple[str, Any], ...] = ()
     for_asyncio: tuple[tuple[str, Any], ...] = ()
