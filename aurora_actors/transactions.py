@@ -34,8 +34,9 @@ def run_transaction(source: Any, fn: Callable[..., R], /, *, attempts: int = ATT
     called with, or of a transaction itself, such as Django's ``atomic``, for which *fn* is called without arguments.
 
     Again: after a failover, a serialization failure or a deadlock, if the error says that nothing was committed, at
-    most *attempts* times in all, within *seconds* and the deadline in force, with growing pauses. What ``commit_outcome`` tells
-    was committed counts as success. Every other error goes to the caller as it is, and so does the last one. *fn* may run more than once: what it does elsewhere has to bear that.
+    most *attempts* times in all, within *seconds* and the deadline in force, with growing pauses. What is known to have
+    been committed (``commit_outcome``) is a success. Every other error goes to the caller as it is, and so does the last
+    one. *fn* may run more than once: what it does elsewhere has to bear that.
 
     Raises ``ProgrammingError`` where a transaction is open already, ``ConfigurationError`` for what is no source.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aurora_actors.dialects.base import Rows
 
-__all__ = ["LOOK_SECONDS", "Markers", "of_postgres"]
+__all__ = ["LOOK_SECONDS", "Markers", "by_scheme", "of_postgres"]
 
 LOOK_SECONDS = 2
 """How long a look waits for a COMMIT that is still under way; longer, and its outcome stays unknown."""
@@ -33,12 +33,18 @@ class Markers:
     install: Sequence[str]
     grant: Sequence[str]
     prune: str
+    quote: str
 
     def committing(self, session: str, token: str) -> str:
         return self.commit.format(session=session, token=token)
 
     def looking(self, session: str) -> str:
         return self.look.format(session=session)
+
+    def granting(self, user: str) -> list[str]:
+        """The statements that let *user* use it."""
+        quoted = self.quote + user.replace(self.quote, 2 * self.quote) + self.quote
+        return [statement.format(user=quoted) for statement in self.grant]
 
     @staticmethod
     def usable(rows: Rows) -> bool:
@@ -56,7 +62,7 @@ _DEFINER = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_t
 
 
 def of_postgres() -> Markers:
-    """PostgreSQL. What has no transaction id has written nothing; a subquery of a read-only transaction may not write."""
+    """PostgreSQL 10 and newer. A transaction that has written has an id; one that is read-only may write no token."""
     return Markers(
         check=(
             "SELECT coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
@@ -77,20 +83,33 @@ def of_postgres() -> Markers:
         ),
         install=(
             "CREATE SCHEMA IF NOT EXISTS aurora_actors",
-            "CREATE TABLE IF NOT EXISTS aurora_actors.commits (session text PRIMARY KEY, token text NOT NULL,"
-            " closed boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)",
-            "CREATE OR REPLACE FUNCTION aurora_actors.mark(text, text) RETURNS void"
-            f" {_DEFINER} AS $$ BEGIN INSERT INTO aurora_actors.commits AS c VALUES ($1, $2, false, now())"
-            " ON CONFLICT (session) DO UPDATE SET token = excluded.token, at = excluded.at WHERE NOT c.closed;"
-            " IF NOT FOUND THEN RAISE EXCEPTION 'this session was lost, and commits nothing more'; END IF; END $$",
-            "CREATE OR REPLACE FUNCTION aurora_actors.look(text) RETURNS text"
-            f" {_DEFINER} AS $$ DECLARE last text; BEGIN INSERT INTO aurora_actors.commits AS c VALUES ($1, '', true, now())"
-            " ON CONFLICT (session) DO UPDATE SET closed = true RETURNING c.token INTO last; RETURN last; END $$",
+            (
+                "CREATE TABLE IF NOT EXISTS aurora_actors.commits (session text PRIMARY KEY, token text NOT NULL,"
+                " closed boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)"
+            ),
+            (
+                "CREATE OR REPLACE FUNCTION aurora_actors.mark(text, text) RETURNS void"
+                f" {_DEFINER} AS $$ BEGIN INSERT INTO aurora_actors.commits AS c VALUES ($1, $2, false, now())"
+                " ON CONFLICT (session) DO UPDATE SET token = excluded.token, at = excluded.at WHERE NOT c.closed;"
+                " IF NOT FOUND THEN RAISE EXCEPTION 'this session was lost, and commits nothing more'; END IF; END $$"
+            ),
+            (
+                "CREATE OR REPLACE FUNCTION aurora_actors.look(text) RETURNS text"
+                f" {_DEFINER} AS $$ DECLARE last text; BEGIN"
+                " INSERT INTO aurora_actors.commits AS c VALUES ($1, '', true, now())"
+                " ON CONFLICT (session) DO UPDATE SET closed = true RETURNING c.token INTO last; RETURN last; END $$"
+            ),
             "REVOKE ALL ON FUNCTION aurora_actors.mark(text, text), aurora_actors.look(text) FROM PUBLIC",
         ),
         grant=(
-            "GRANT USAGE ON SCHEMA aurora_actors TO {role}",
-            "GRANT EXECUTE ON FUNCTION aurora_actors.mark(text, text), aurora_actors.look(text) TO {role}",
+            "GRANT USAGE ON SCHEMA aurora_actors TO {user}",
+            "GRANT EXECUTE ON FUNCTION aurora_actors.mark(text, text), aurora_actors.look(text) TO {user}",
         ),
         prune="DELETE FROM aurora_actors.commits WHERE at < now() - interval '{days} days'",
+        quote='"',
     )
+
+
+def by_scheme(scheme: str) -> Markers:
+    """Those of the engine that a URL names. Raises ``KeyError``."""
+    return {"postgresql": of_postgres, "postgres": of_postgres}[scheme]()

@@ -44,12 +44,13 @@ def _committed(conn: Any, marker: Marker) -> Generator[Any, Any, Any]:
                 raise
             marker.refused(error)
             result = yield from _answered(conn, marker.markers.unmarked)
-        marker.sent = ""
-        return result
     except BaseException:
         if conn.pgconn.status == pq.ConnStatus.OK:
             marker.sent = ""
         raise
+    else:
+        marker.sent = ""
+        return result
 
 
 def _answered(conn: Any, sql: str) -> Generator[Any, Any, Any]:

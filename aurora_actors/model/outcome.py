@@ -10,7 +10,7 @@ __all__ = ["Attempt", "Ledger", "Operation", "Outcome", "outcome_of", "told_by"]
 
 
 class Outcome(Enum):
-    """Whether what was in flight happened. Only the first two are safe to run again; ``COMMITTED`` needs ``commit_outcome``."""
+    """Whether what was in flight happened. Only the first two are safe to run again; the last needs ``commit_outcome``."""
 
     NOT_SENT = "not sent"
     ROLLED_BACK = "rolled back"

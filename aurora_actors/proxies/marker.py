@@ -1,4 +1,4 @@
-"""What a connection with ``commit_outcome`` writes with each COMMIT, and how it is read after the connection died in one."""
+"""What a connection with ``commit_outcome`` writes with each COMMIT, and how it is read after a loss in one."""
 
 from __future__ import annotations
 
@@ -53,11 +53,14 @@ class Marker:
 async def checked(proxy: Proxy, wire: Wire) -> None:
     """Have *proxy* mark its COMMITs, if that is wanted, and where they can be told of.
 
-    Raises ``ConfigurationError`` where the table is missing or may not be used, and the driver's error for a lost connection.
+    Raises ``ConfigurationError`` where the table is missing or may not be used, and the driver's error for a loss.
     """
     markers: Markers | None = getattr(proxy.dialect, "markers", None)
-    if not proxy.settings.commit_outcome or not proxy.recoverable or markers is None:
+    if not proxy.settings.commit_outcome or not proxy.recoverable:
         return
+    if markers is None:
+        code = proxy.dialect.code if proxy.dialect is not None else None
+        raise ConfigurationError(f"commit_outcome=True is for PostgreSQL only, not for the dialect {code}")
     until = proxy.io.now() + proxy.settings.auxiliary_query_timeout_sec
     reason: Exception | None = None
     try:
@@ -68,8 +71,8 @@ async def checked(proxy: Proxy, wire: Wire) -> None:
         usable, reason = False, error
     if not usable:
         raise ConfigurationError(
-            "commit_outcome=True needs the table aurora_actors.commits in the database of the connection, and grants for its"
-            " user: aurora-actors commit-outcome install URL --grant-to USER, as the owner of the database, creates both"
+            "commit_outcome=True needs the table aurora_actors.commits in the database of the connection, and grants"
+            " for its user: aurora-actors commit-outcome install URL --grant-to USER, as the owner of the database, creates both"
         ) from reason
     proxy.marker = Marker(markers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,7 +37,7 @@ class Engine:
     insert: str = "INSERT INTO demo (id) VALUES (%s)"
     find: str = "SELECT id FROM demo WHERE id = %s"
     delete: str = "DELETE FROM demo WHERE id = %s"
-    markers: Markers = field(default_factory=of_postgres)
+    markers: Markers | None = None
     everything: str = "SELECT id FROM demo"
     for_threads: tuple[tuple[str, Any], ...] = ()
     for_asyncio: tuple[tuple[str, Any], ...] = ()
@@ -87,7 +87,7 @@ def _connection_id(conn: Any) -> Hashable:
 
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({
-    "postgres": Engine("PostgreSQL", _postgres_lab, _psycopg, _backend),
+    "postgres": Engine("PostgreSQL", _postgres_lab, _psycopg, _backend, markers=of_postgres()),
     "mysql": Engine(
         "MariaDB",
         _mysql_lab,
