@@ -71,8 +71,8 @@ async def checked(proxy: Proxy, wire: Wire) -> None:
         usable, reason = False, error
     if not usable:
         raise ConfigurationError(
-            "commit_outcome=True needs the table aurora_actors.commits in the database of the connection, and grants"
-            " for its user: aurora-actors commit-outcome install URL --grant-to USER, as the owner of the database, creates both"
+            "commit_outcome=True needs the table aurora_actors.commits in this database, and grants for its user:"
+            " aurora-actors commit-outcome install URL --grant-to USER, as the owner of the database, creates both"
         ) from reason
     proxy.marker = Marker(markers)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
 import aurora_actors
@@ -133,7 +134,7 @@ def relay(aurora_lab: PostgresLab) -> Iterator[Relay]:
 
 
 def url(lab: PostgresLab) -> str:
-    given = psycopg.conninfo.conninfo_to_dict(lab.conninfo("writer"))
+    given = conninfo_to_dict(lab.conninfo("writer"))
     address, port = lab.address(lab.writer)
     return f"postgresql://{given['user']}:{given['password']}@{address}:{port}/{given['dbname']}"
 
@@ -266,7 +267,7 @@ def test_an_error_of_commit_is_the_servers_own(aurora_lab: PostgresLab, colour: 
 def test_without_the_table_or_a_grant_connect_says_what_to_do(
     aurora_lab: PostgresLab, colour: Colour, table: None
 ) -> None:
-    user = str(psycopg.conninfo.conninfo_to_dict(url(aurora_lab))["user"])
+    user = str(conninfo_to_dict(url(aurora_lab))["user"])
     with psycopg.connect(url(aurora_lab), autocommit=True) as owner:
         revoke = f'REVOKE EXECUTE ON FUNCTION aurora_actors.mark(text, text) FROM "{user}"'
         for spoilt in (revoke, "DROP SCHEMA aurora_actors CASCADE"):
