@@ -20,6 +20,7 @@ from aurora_actors.model.failover import Mode
 from aurora_actors.model.selection import Strategy
 from aurora_actors.proxies.context import own_parameters
 from aurora_actors.proxies.credentials import credentials
+from aurora_actors.proxies.marker import checked
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.settings import SETTINGS, Settings, split
 
@@ -89,6 +90,7 @@ async def _made(proxy: Proxy, plan: Plan, until: float) -> Any:
     wire = await opened(proxy, plan)
     try:
         own = proxy.io.now() + proxy.settings.open_connection_retry_timeout_ms / 1000
+        await checked(proxy, wire)
         await set_up(proxy, wire, min(own, until))
     except BaseException:
         proxy.closed()

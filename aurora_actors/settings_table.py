@@ -110,6 +110,8 @@ _CORE = (
     _flag("transfer_session_state_on_switch", True, "true", "session", "replay the session on the new connection"),
     _flag("rollback_on_switch", True, "true", "session",
           "an old connection is closed at a switch, so its transaction ends in a rollback with either value"),
+    Setting("commit_outcome", "bool", default=False, used_by=("core",),
+            meaning="mark each COMMIT in a table, so that its outcome is told when its connection is lost", example="true"),
     Setting(
         "wrapper_dialect", "choice", wrapper_default="", used_by=("core",), choices=_DIALECTS,
         refused=_REFUSED_DIALECTS, meaning="the database dialect, to skip its detection", example="aurora-pg",

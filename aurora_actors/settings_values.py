@@ -28,6 +28,7 @@ class Settings:
     auto_sort_wrapper_plugin_order: bool = _DEFAULTS["auto_sort_wrapper_plugin_order"]
     transfer_session_state_on_switch: bool = _DEFAULTS["transfer_session_state_on_switch"]
     rollback_on_switch: bool = _DEFAULTS["rollback_on_switch"]
+    commit_outcome: bool = _DEFAULTS["commit_outcome"]
     wrapper_dialect: str | None = _DEFAULTS["wrapper_dialect"]
     wrapper_driver_dialect: str | None = _DEFAULTS["wrapper_driver_dialect"]
     auxiliary_query_timeout_sec: float = _DEFAULTS["auxiliary_query_timeout_sec"]

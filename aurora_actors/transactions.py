@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from aurora_actors.deadlines import limited, nearest
-from aurora_actors.errors import ConfigurationError, DeadlineExceededError, FailoverFailedError, ProgrammingError
+from aurora_actors.errors import ConfigurationError, DeadlineExceededError, FailoverFailedError, Outcome, ProgrammingError
 from aurora_actors.flow.recovering import pause
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.repeating import repeats
@@ -34,15 +34,22 @@ def run_transaction(source: Any, fn: Callable[..., R], /, *, attempts: int = ATT
     called with, or of a transaction itself, such as Django's ``atomic``, for which *fn* is called without arguments.
 
     Again: after a failover, a serialization failure or a deadlock, if the error says that nothing was committed, at
-    most *attempts* times in all, within *seconds* and the deadline in force, with growing pauses. Every other error goes
-    to the caller as it is, and so does the last one. *fn* may run more than once: what it does elsewhere has to bear that.
+    most *attempts* times in all, within *seconds* and the deadline in force, with growing pauses. What is known to have
+    been committed (``commit_outcome``) is a success. Every other error goes to the caller as it is, and so does the last
+    one. *fn* may run more than once: what it does elsewhere has to bear that.
 
     Raises ``ProgrammingError`` where a transaction is open already, ``ConfigurationError`` for what is no source.
     """
 
     async def once() -> R:
-        with _entered(source) as unit, _begun(unit):
-            return fn() if unit is None else fn(unit)
+        done: list[R] = []
+        try:
+            with _entered(source) as unit, _begun(unit):
+                done.append(fn() if unit is None else fn(unit))
+        except Exception as error:
+            if not (done and _committed(error)):
+                raise
+        return done[0]
 
     return run_blocking(_repeated(once, _rest, attempts, seconds, alone=_is_connection(source)))
 
@@ -58,8 +65,14 @@ async def run_transaction_async(
     from asyncio import sleep as rest
 
     async def once() -> R:
-        async with _entered_async(source) as unit, _begun_async(unit):
-            return await (fn() if unit is None else fn(unit))
+        done: list[R] = []
+        try:
+            async with _entered_async(source) as unit, _begun_async(unit):
+                done.append(await (fn() if unit is None else fn(unit)))
+        except Exception as error:
+            if not (done and _committed(error)):
+                raise
+        return done[0]
 
     return await _repeated(once, rest, attempts, seconds, alone=_is_connection(source))
 
@@ -92,10 +105,19 @@ async def _repeated(
             await rest(wait)
 
 
-def _repeats(error: Exception, *, alone: bool) -> bool:
+def _committed(error: Exception) -> bool:
+    """Whether the connection was lost in COMMIT, and that is known to have happened (``commit_outcome``)."""
+    return getattr(_inner(error), "outcome", None) is Outcome.COMMITTED
+
+
+def _inner(error: Exception) -> Any:
     # SQLAlchemy and Django put errors of their own around the driver's.
     inner = getattr(error, "orig", None) or (error.__cause__ if type(error).__module__ == "django.db.utils" else None)
-    found: Any = inner if isinstance(inner, Exception) else error
+    return inner if isinstance(inner, Exception) else error
+
+
+def _repeats(error: Exception, *, alone: bool) -> bool:
+    found = _inner(error)
     if isinstance(found, DeadlineExceededError) or (alone and isinstance(found, FailoverFailedError)):
         return False
     return repeats(getattr(found, "outcome", None), getattr(found, "sqlstate", None), getattr(found, "errno", None))

@@ -1,4 +1,4 @@
-"""The command ``aurora-actors``: ``demo``, ``lab`` and ``plugins``.
+"""The command ``aurora-actors``: ``demo``, ``lab``, ``plugins`` and ``commit-outcome``.
 
 Nothing but the standard library is imported until :func:`main` runs, so that a missing extra is one clear line.
 """
@@ -60,6 +60,8 @@ def build() -> typer.Typer:
         application.command("demo")(demo.demo)
     if plugins := _command("plugins"):
         application.command("plugins")(plugins.plugins)
+    if outcome := _command("commit_outcome"):
+        application.add_typer(outcome.app, name="commit-outcome")
     return application
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from aurora_actors.dialects.base import STALE_ROW_SECONDS, Report, Rows, members_of, own_claim
+from aurora_actors.dialects.markers import Markers, of_postgres
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import HostRow
@@ -49,6 +50,7 @@ class Postgres:
     code: ClassVar[str] = "pg"
     names_hosts: ClassVar[bool] = False
     faults: ClassVar[Mapping[str, Fault]] = FAULTS
+    markers: ClassVar[Markers] = of_postgres()
     # One row, cheap, valid on every PostgreSQL: to_regproc answers NULL where the function does not exist.
     detect_sql: ClassVar[str] = (
         "SELECT (SELECT setting FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'rds.extensions'),"

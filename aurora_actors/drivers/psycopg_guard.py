@@ -20,6 +20,7 @@ from psycopg._connection_base import BaseConnection
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_deadline import connecting
 from aurora_actors.drivers.psycopg_link import Link
+from aurora_actors.drivers.psycopg_marking import marking
 from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
 from aurora_actors.flow.running import run_blocking
 
@@ -30,7 +31,7 @@ log = logging.getLogger("aurora_actors.drivers")
 # psycopg's own names that an exchange rests on. Where a release lacks one, connections are psycopg's alone.
 _NEEDED = (
     *("_check_connection_ok", "_connect_gen", "_pipeline_nolock", "_notice_handler", "_notify_handler", "wait"),
-    "transaction",
+    *("transaction", "_exec_command"),
 )
 _NEEDED_MADE = ("_pipeline", "_num_transactions", "_prepared", "_tpc", "_notifies_backlog", "_closed")
 
@@ -82,6 +83,7 @@ def _derived(base: type[Any]) -> type[Any]:
     own = {name: getattr(base, name) for name in ("__name__", "__qualname__", "__module__")}
     for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
         setattr(made, name, value)
+    made._exec_command = marking(base._exec_command)
     made._connect_gen = classmethod(connecting(base._connect_gen))
     return made
 

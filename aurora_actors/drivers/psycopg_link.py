@@ -339,6 +339,7 @@ class Link(Tie):
             commits = True
         status = self.began if pipeline is not None else conn._aa_status
         begins = name == "_enter_gen" and isinstance(owner, _TRANSACTIONS)
+        marker = self.proxy.marker if self.proxy is not None else None
         return Operation(
             NAMES.get(name, name),
             text_of(found),
@@ -347,6 +348,7 @@ class Link(Tie):
             commits=commits,
             sent=conn._aa_status != DEAD and name not in SENDS_NOTHING,
             refused=refused,
+            token=marker.sent if marker is not None and commits and pipeline is None else "",
         )
 
     def _rebound(self, conn: Any, gen: Any) -> Any:

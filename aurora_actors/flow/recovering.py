@@ -16,8 +16,9 @@ from aurora_actors.model.deadlines import advice, overdue
 from aurora_actors.model.failover import Want, explained
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
-from aurora_actors.model.outcome import Attempt, Ledger, Outcome, outcome_of
+from aurora_actors.model.outcome import Attempt, Ledger, Operation, Outcome, outcome_of
 from aurora_actors.plugin import Recover
+from aurora_actors.proxies.marker import told
 
 if TYPE_CHECKING:
     from aurora_actors.proxies.proxy import Proxy
@@ -103,7 +104,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
             ledger = replace(ledger, writer_known=io.now() - call.at)
         host, began = proxy.choose(hosts, initial=False), io.now()
         try:
-            ledger = await _moved(proxy, control, host, until, ledger)
+            ledger, outcome = await _moved(proxy, control, host, until, ledger, call.operation)
         except tries_again(proxy) as error:
             attempts.append(Attempt(str(host), began - call.at, _line(error)))
             await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
@@ -111,7 +112,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
             if io.now() >= until:
                 return call.error if optional else _failed(proxy, control, call, ledger, attempts)
         else:
-            return _succeeded(proxy, control, call, lost, ledger, tuple(attempts))
+            return _succeeded(proxy, control, call, lost, ledger, tuple(attempts), outcome)
 
 
 def _wanted_now(proxy: Proxy, want: Want, host: Host, began: float, error: Exception) -> Want:
@@ -129,7 +130,8 @@ async def renewed(proxy: Proxy, control: Cluster, host: Host) -> None:
     Raises what another try may not raise (``tries_again``).
     """
     at = proxy.io.now()
-    await _moved(proxy, control, host, at + proxy.settings.failover_timeout_sec, Ledger(at))
+    gone = Operation("reconnect", sent=False)
+    await _moved(proxy, control, host, at + proxy.settings.failover_timeout_sec, Ledger(at), gone)
 
 
 async def set_up(proxy: Proxy, wire: Wire, until: float) -> None:
@@ -143,7 +145,10 @@ async def set_up(proxy: Proxy, wire: Wire, until: float) -> None:
             raise
 
 
-async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger) -> Ledger:
+async def _moved(
+    proxy: Proxy, control: Cluster, host: Host, until: float, ledger: Ledger, operation: Operation
+) -> tuple[Ledger, Outcome]:
+    """*operation* was under way when the session was lost; its outcome is told before the session is forgotten."""
     io = proxy.io
     opened = io.now()
     spare, host = await opened_in_role(proxy, control, host, until, initial=False)
@@ -153,6 +158,7 @@ async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledge
         alone = len(control.cell.view.topology.hosts) == 1
         if not proxy.mode.accepts(host) and not alone:
             raise WrongRole(f"it says that it is a {host.role.value}")
+        outcome = await told(proxy, spare, operation, host.role, proxy.login_limit(until))
         try:
             await set_up(proxy, spare, until)
         except Exception as error:
@@ -164,14 +170,19 @@ async def _moved(proxy: Proxy, control: Cluster, host: Host, until: float, ledge
         raise
     proxy.moved(host, opened)
     proxy.driver.swap(proxy.wire, spare)
-    return replace(ledger, restored=io.now() - ledger.symptom_at)
+    return replace(ledger, restored=io.now() - ledger.symptom_at), outcome
 
 
 def _succeeded(
-    proxy: Proxy, control: Cluster, call: Recover, lost: Host | None, ledger: Ledger, attempts: tuple[Attempt, ...]
+    proxy: Proxy,
+    control: Cluster,
+    call: Recover,
+    lost: Host | None,
+    ledger: Ledger,
+    attempts: tuple[Attempt, ...],
+    outcome: Outcome,
 ) -> Exception:
     assert proxy.host is not None
-    outcome = outcome_of(call.operation)
     event = signals.ConnectionSwitched(
         control.name, lost, proxy.host, outcome.value, call.fault is Fault.STALE, ledger, proxy.io.now()
     )

@@ -27,5 +27,6 @@ def advice(unit: str, outcome: Outcome) -> str:
 _ADVICE = {
     Outcome.NOT_SENT: "Nothing of the {unit} was sent: run it again",
     Outcome.ROLLED_BACK: "The {unit} was rolled back: run it again from its beginning",
+    Outcome.COMMITTED: "The {unit} was committed: do not run it again",
     Outcome.UNKNOWN: "Whether the {unit} took effect is not known: look before you run it again",
 }

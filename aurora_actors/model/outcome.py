@@ -6,19 +6,20 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Attempt", "Ledger", "Operation", "Outcome", "outcome_of"]
+__all__ = ["Attempt", "Ledger", "Operation", "Outcome", "outcome_of", "told_by"]
 
 
 class Outcome(Enum):
-    """Whether what was in flight happened. Only the first two are safe to run again."""
+    """Whether what was in flight happened. Only the first two are safe to run again; the last needs ``commit_outcome``."""
 
     NOT_SENT = "not sent"
     ROLLED_BACK = "rolled back"
     UNKNOWN = "unknown"
+    COMMITTED = "committed"
 
     @property
     def safe_to_repeat(self) -> bool:
-        return self is not Outcome.UNKNOWN
+        return self in (Outcome.NOT_SENT, Outcome.ROLLED_BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Operation:
 
     ``commits`` says that it carried a COMMIT (or what counts as one); ``in_transaction`` that a transaction was
     open before it began; ``autocommit`` that the driver opened none; ``sent`` that a byte of it may have left;
-    ``refused`` that the server itself answered that it did not do it.
+    ``refused`` that the server itself answered that it did not do it. ``token``: what the COMMIT left in the marker table.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Operation:
     commits: bool = False
     sent: bool = True
     refused: bool = False
+    token: str = ""
 
 
 # At the start of a statement, wherever it stands in the text: a wrong "unknown" costs the application one look-up, a
@@ -96,3 +98,8 @@ def outcome_of(operation: Operation) -> Outcome:
     if operation.in_transaction or not operation.autocommit:
         return Outcome.ROLLED_BACK
     return Outcome.UNKNOWN
+
+
+def told_by(token: str, found: str) -> Outcome:
+    """What became of the COMMIT with *token*, where its session, which commits nothing any more, left the token *found*."""
+    return Outcome.COMMITTED if token == found else Outcome.ROLLED_BACK

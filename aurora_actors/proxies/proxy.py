@@ -26,6 +26,7 @@ from aurora_actors.model.hosts import Host
 from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.selection import Strategy, Weights
 from aurora_actors.plugin import Authenticate, Connect, Execute, Plugin, Recover
+from aurora_actors.proxies.marker import Marker
 from aurora_actors.proxies.plugins import Plugins
 from aurora_actors.settings import Settings
 
@@ -66,6 +67,7 @@ class Proxy:
         self.pid = os.getpid()
         self.control: Cluster | None = None
         self.dialect: Dialect | None = None
+        self.marker: Marker | None = None
         self._selectors = selectors
         self._weights = _weights(settings)
         self._lease: Lease | None = None
@@ -238,6 +240,8 @@ class Proxy:
         """The connection goes on at *host*, on a session opened at that time."""
         old, self.host, self.opened = self.host, host, opened
         self._noticed = ""
+        if self.marker is not None:
+            self.marker.renew()
         self.plugins.switched(old, host)
 
     def closed(self) -> None:

@@ -103,8 +103,8 @@ def test_a_seed_gives_the_same_faults() -> None:
     assert {name for name, _ in schedule(3, count=100)} == set(FAULTS)
 
 
-def served(lab: PostgresLab | MysqlLab, engine: str, colour: str, *faults: str) -> None:
-    recorded = run(Plan(engine=engine, colour=colour, seed=SEED, faults=faults), lab)
+def served(lab: PostgresLab | MysqlLab, engine: str, colour: str, *faults: str, **parameters: Any) -> None:
+    recorded = run(Plan(engine=engine, colour=colour, seed=SEED, faults=faults, parameters=parameters), lab)
     text = io.StringIO()
     assert show(Console(file=text), recorded) == 0, text.getvalue()
     assert {record.kind for record in recorded.effects if record.result.is_there} == {
@@ -118,7 +118,7 @@ def served(lab: PostgresLab | MysqlLab, engine: str, colour: str, *faults: str) 
     [("sync", ("crash", "freeze", "cut-flow", "slow")), ("async", ("black-hole", "drop-sessions", "planned", "restart"))],
 )
 def test_nothing_is_wrong_on_postgres(aurora_lab: PostgresLab, colour: str, faults: tuple[str, ...]) -> None:
-    served(aurora_lab, "postgres", colour, *faults)
+    served(aurora_lab, "postgres", colour, *faults, commit_outcome=True)
 
 
 @pytest.mark.parametrize(

@@ -27,5 +27,5 @@ def test_outcome(operation: Operation, outcome: Outcome) -> None:
     assert outcome_of(operation) is outcome
 
 
-def test_only_an_unknown_outcome_must_not_be_repeated_unseen() -> None:
-    assert [outcome for outcome in Outcome if not outcome.safe_to_repeat] == [Outcome.UNKNOWN]
+def test_what_happened_or_may_have_happened_must_not_be_repeated_unseen() -> None:
+    assert [outcome for outcome in Outcome if not outcome.safe_to_repeat] == [Outcome.UNKNOWN, Outcome.COMMITTED]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aurora_actors import aio, connecting
+from aurora_actors.dialects.markers import Markers, of_postgres
 
 if TYPE_CHECKING:
     from aurora_actors.lab import MysqlLab, PostgresLab
@@ -36,6 +37,7 @@ class Engine:
     insert: str = "INSERT INTO demo (id) VALUES (%s)"
     find: str = "SELECT id FROM demo WHERE id = %s"
     delete: str = "DELETE FROM demo WHERE id = %s"
+    markers: Markers | None = None
     everything: str = "SELECT id FROM demo"
     for_threads: tuple[tuple[str, Any], ...] = ()
     for_asyncio: tuple[tuple[str, Any], ...] = ()
@@ -85,7 +87,7 @@ def _connection_id(conn: Any) -> Hashable:
 
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({
-    "postgres": Engine("PostgreSQL", _postgres_lab, _psycopg, _backend),
+    "postgres": Engine("PostgreSQL", _postgres_lab, _psycopg, _backend, markers=of_postgres()),
     "mysql": Engine(
         "MariaDB",
         _mysql_lab,

@@ -74,6 +74,9 @@ class Run:
             cursor = conn.cursor()
             for sql in CREATE:
                 cursor.execute(sql)
+            if self.plan.parameters.get("commit_outcome") and self.engine.markers is not None:
+                for sql in self.engine.markers.install:
+                    cursor.execute(sql)
             cursor.close()
         self.colour.start([worker.work for worker in self.workers])
         struck: list[Struck] = []

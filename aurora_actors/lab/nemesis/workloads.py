@@ -8,7 +8,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aurora_actors.errors import FailoverError, FailoverFailedError
+from aurora_actors.errors import FailoverError, FailoverFailedError, Outcome
 
 from .colours import got
 from .history import Effect, Kind, Phase, Reading, Result, Seen
@@ -107,7 +107,9 @@ class Worker:
             except FailoverError as error:
                 seen = await self._noted(error)
                 in_doubt = in_doubt or seen.in_doubt
-                if in_doubt and is_there is None:
+                if error.outcome is Outcome.COMMITTED:
+                    result = Result.DONE
+                elif in_doubt and is_there is None:
                     result = Result.UNKNOWN
                 elif self.run.colour.stopping and not in_doubt:
                     result = Result.ABSENT

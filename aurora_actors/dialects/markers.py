@@ -1,0 +1,115 @@
+"""The table that tells what became of a COMMIT, and what is said to it.
+
+One row for each server session that has committed something; ``token`` is that of its last transaction. ``closed``: whoever
+lost the session has looked, and from then on it commits nothing more, wherever its last bytes may still be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aurora_actors.dialects.base import Rows
+
+__all__ = ["LOOK_SECONDS", "Markers", "by_scheme", "of_postgres"]
+
+LOOK_SECONDS = 2
+"""How long a look waits for a COMMIT that is still under way; longer, and its outcome stays unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """The statements of one engine.
+
+    ``commit`` marks and commits in one round trip, and fails with the transaction still there where it cannot mark;
+    ``unmarked`` then commits without. ``look`` closes a session and gives its last token. ``check`` gives ``t`` where a
+    connection may do all that. ``prune`` removes sessions that committed last so many days ago.
+    """
+
+    check: str
+    commit: str
+    unmarked: str
+    look: str
+    install: Sequence[str]
+    grant: Sequence[str]
+    prune: str
+    quote: str
+
+    def committing(self, session: str, token: str) -> str:
+        return self.commit.format(session=session, token=token)
+
+    def looking(self, session: str) -> str:
+        return self.look.format(session=session)
+
+    def granting(self, user: str) -> list[str]:
+        """The statements that let *user* use it."""
+        quoted = self.quote + user.replace(self.quote, 2 * self.quote) + self.quote
+        return [statement.format(user=quoted) for statement in self.grant]
+
+    @staticmethod
+    def usable(rows: Rows) -> bool:
+        """The answer to ``check``."""
+        return bool(rows) and all(value == "t" for value in rows[0])
+
+    @staticmethod
+    def found(rows: Rows) -> str:
+        """The token in the answer to ``look``; empty: the session has committed nothing."""
+        return rows[0][0] or ""
+
+
+_SAVEPOINT = "aurora_actors_commit"
+_DEFINER = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
+
+
+def of_postgres() -> Markers:
+    """PostgreSQL 10 and newer. A transaction that has written has an id; one that is read-only may write no token."""
+    return Markers(
+        check=(
+            "SELECT coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
+            "'aurora_actors.mark(text,text)'), 'EXECUTE'), false),"
+            " coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
+            "'aurora_actors.look(text)'), 'EXECUTE'), false)"
+        ),
+        commit=(
+            f"SAVEPOINT {_SAVEPOINT}; SELECT CASE WHEN pg_catalog.txid_current_if_assigned() IS NOT NULL"
+            " AND pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off'"
+            f" THEN aurora_actors.mark('{{session}}', '{{token}}') END; RELEASE SAVEPOINT {_SAVEPOINT}; COMMIT"
+        ),
+        unmarked=f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; COMMIT",
+        # One message is one transaction, within which the limit is in force.
+        look=(
+            f"SELECT pg_catalog.set_config('lock_timeout', '{LOOK_SECONDS}s', true);"
+            " SELECT aurora_actors.look('{session}')"
+        ),
+        install=(
+            "CREATE SCHEMA IF NOT EXISTS aurora_actors",
+            (
+                "CREATE TABLE IF NOT EXISTS aurora_actors.commits (session text PRIMARY KEY, token text NOT NULL,"
+                " closed boolean NOT NULL DEFAULT false, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)"
+            ),
+            (
+                "CREATE OR REPLACE FUNCTION aurora_actors.mark(text, text) RETURNS void"
+                f" {_DEFINER} AS $$ BEGIN INSERT INTO aurora_actors.commits AS c VALUES ($1, $2, false, now())"
+                " ON CONFLICT (session) DO UPDATE SET token = excluded.token, at = excluded.at WHERE NOT c.closed;"
+                " IF NOT FOUND THEN RAISE EXCEPTION 'this session was lost, and commits nothing more'; END IF; END $$"
+            ),
+            (
+                "CREATE OR REPLACE FUNCTION aurora_actors.look(text) RETURNS text"
+                f" {_DEFINER} AS $$ DECLARE last text; BEGIN"
+                " INSERT INTO aurora_actors.commits AS c VALUES ($1, '', true, now())"
+                " ON CONFLICT (session) DO UPDATE SET closed = true RETURNING c.token INTO last; RETURN last; END $$"
+            ),
+            "REVOKE ALL ON FUNCTION aurora_actors.mark(text, text), aurora_actors.look(text) FROM PUBLIC",
+        ),
+        grant=(
+            "GRANT USAGE ON SCHEMA aurora_actors TO {user}",
+            "GRANT EXECUTE ON FUNCTION aurora_actors.mark(text, text), aurora_actors.look(text) TO {user}",
+        ),
+        prune="DELETE FROM aurora_actors.commits WHERE at < now() - interval '{days} days'",
+        quote='"',
+    )
+
+
+def by_scheme(scheme: str) -> Markers:
+    """Those of the engine that a URL names. Raises ``KeyError``."""
+    return {"postgresql": of_postgres, "postgres": of_postgres}[scheme]()

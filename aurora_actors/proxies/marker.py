@@ -1,0 +1,95 @@
+"""What a connection with ``commit_outcome`` writes with each COMMIT, and how it is read after a loss in one."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from aurora_actors.actors.asking import DeadlineExceeded
+from aurora_actors.dialects.markers import Markers
+from aurora_actors.drivers.base import Wire
+from aurora_actors.errors import ConfigurationError
+from aurora_actors.model.hosts import Role
+from aurora_actors.model.outcome import Operation, Outcome, outcome_of, told_by
+
+if TYPE_CHECKING:
+    from aurora_actors.proxies.proxy import Proxy
+
+__all__ = ["Marker", "checked", "told"]
+
+log = logging.getLogger("aurora_actors.proxy")
+
+
+class Marker:
+    """Of one connection. ``sent`` is the token of the COMMIT that is under way; empty: there is none, or it has none."""
+
+    def __init__(self, markers: Markers) -> None:
+        self.markers = markers
+        self.sent = ""
+        self._count = 0
+        self._warned = False
+        self.renew()
+
+    def renew(self) -> None:
+        """The connection has another session of the server's."""
+        # Never used again: that it was lost is the last that its row says.
+        self.session = secrets.token_hex(16)
+
+    def committing(self) -> str:
+        """The statements for the next COMMIT."""
+        self._count += 1
+        self.sent = str(self._count)
+        return self.markers.committing(self.session, self.sent)
+
+    def refused(self, error: Exception) -> None:
+        """The server did not take the token: this COMMIT goes without."""
+        self.sent = ""
+        if not self._warned:
+            self._warned = True
+            log.warning("a COMMIT goes unmarked, so that its outcome could not be told: %s", str(error).strip())
+
+
+async def checked(proxy: Proxy, wire: Wire) -> None:
+    """Have *proxy* mark its COMMITs, if that is wanted, and where they can be told of.
+
+    Raises ``ConfigurationError`` where the table is missing or may not be used, and the driver's error for a loss.
+    """
+    markers: Markers | None = getattr(proxy.dialect, "markers", None)
+    if not proxy.settings.commit_outcome or not proxy.recoverable:
+        return
+    if markers is None:
+        code = proxy.dialect.code if proxy.dialect is not None else None
+        raise ConfigurationError(f"commit_outcome=True is for PostgreSQL only, not for the dialect {code}")
+    until = proxy.io.now() + proxy.settings.auxiliary_query_timeout_sec
+    reason: Exception | None = None
+    try:
+        usable = markers.usable(await proxy.io.query(wire, markers.check, until))
+    except proxy.driver.errors as error:
+        if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
+            raise
+        usable, reason = False, error
+    if not usable:
+        raise ConfigurationError(
+            "commit_outcome=True needs the table aurora_actors.commits in this database, and grants for its user:"
+            " aurora-actors commit-outcome install URL --grant-to USER, as the owner of the database, creates both"
+        ) from reason
+    proxy.marker = Marker(markers)
+
+
+async def told(proxy: Proxy, wire: Wire, operation: Operation, role: Role, until: float) -> Outcome:
+    """What became of *operation*, by the word of the writer that *wire* leads to; its session commits nothing from here on.
+
+    Raises the driver's error, or ``DeadlineExceeded``, where *wire* is of no use any more.
+    """
+    outcome, marker = outcome_of(operation), proxy.marker
+    if outcome is not Outcome.UNKNOWN or marker is None or not operation.token or role is not Role.WRITER:
+        return outcome
+    try:
+        found = marker.markers.found(await proxy.io.query(wire, marker.markers.looking(marker.session), until))
+    except proxy.driver.errors as error:
+        if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
+            raise
+        log.warning("what became of a COMMIT cannot be told: %s", str(error).strip())
+        return outcome
+    return told_by(operation.token, found)
