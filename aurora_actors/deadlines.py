@@ -27,7 +27,8 @@ round trips to another region. Then the socket is shut."""
 
 _until: ContextVar[float] = ContextVar("aurora_actors_deadline", default=NEVER)
 nearest = _until.get
-"""The deadline in force, on the clock of ``time.monotonic()``; ``NEVER``: there is none. Costs no call of Python's."""
+"""The deadline in force, on the clock of ``time.monotonic()``; ``NEVER``, the very object: there is none. Costs no call of
+Python's."""
 
 
 @contextmanager

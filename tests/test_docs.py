@@ -17,6 +17,7 @@ import pytest
 from aurora_actors import errors, signals
 from aurora_actors.settings import SETTINGS
 from docs import generate
+from tests.failover.applications import forget_clusters
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -69,27 +70,26 @@ def test_an_example_is_python(example: Example) -> None:
     compile(example.code, str(example), "exec", flags=flags)
 
 
-@pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Any:
-    if find_spec("aurora_actors.lab.pytest_plugin") is None:
-        pytest.skip("the local cluster is not installed: its examples are not run")
-    return request.getfixturevalue("aurora_lab")
-
-
 @pytest.mark.lab
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_examples_of_a_page_run(page: Path, lab: Any) -> None:
-    """One page is one session: what an example defines, the next one may use; ``aurora_lab`` is the cluster.
+def test_the_examples_of_a_page_run(page: Path, request: pytest.FixtureRequest) -> None:
+    """One page is one session: what an example defines, the next one may use; ``aurora_lab`` is the cluster, or
+    ``aurora_mysql_lab`` on a page that names that.
 
     A test in an example is called, as pytest would.
     """
-    namespace: dict[str, Any] = {"__name__": "example", "aurora_lab": lab}
-    for example in of(page):
-        if example.runs:
-            exec(example.compiled(), namespace)
+    if find_spec("aurora_actors.lab.pytest_plugin") is None:
+        pytest.skip("the local cluster is not installed: its examples are not run")
+    runs = [example for example in of(page) if example.runs]
+    fixture = "aurora_mysql_lab" if any("aurora_mysql_lab" in example.code for example in runs) else "aurora_lab"
+    lab = request.getfixturevalue(fixture)
+    forget_clusters()  # both engines' clusters go by one name
+    namespace: dict[str, Any] = {"__name__": "example", fixture: lab}
+    for example in runs:
+        exec(example.compiled(), namespace)
     for name, value in namespace.items():
         if name.startswith("test_"):
-            value(aurora_lab=lab)
+            value(**{fixture: lab})
 
 
 def test_the_readme_has_examples_that_run() -> None:
@@ -125,7 +125,7 @@ def test_the_documentation_builds_strictly(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     built = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
-    pages = ("tutorial", "lab", "plugins", "architecture", "changelog", *(f"reference/{n}" for n in REFERENCE))
+    pages = ("tutorial", "mysql", "lab", "plugins", "architecture", "changelog", *(f"reference/{n}" for n in REFERENCE))
     assert {"index.html", *(f"{page}/index.html" for page in pages)} <= built
     assert not list((tmp_path / "site").rglob("*.py"))
 

@@ -28,7 +28,7 @@ from aurora_actors.drivers.mysql_guard import (
     stale,
 )
 from aurora_actors.drivers.mysql_link import NO_LINK
-from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
+from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
 
@@ -49,6 +49,7 @@ def made_async(base: Any) -> type[Any]:
     """The guarded class derived from *base*, a class of connections for asyncio."""
     calls = {name: _acting(name, method) for name, method in connection_calls(base) if name != "cmd_query_iter"}
     calls |= {name: _watched(getattr(base, name)) for name in QUIET}
+    calls["get_rows"], calls["cmd_query"] = _reading(base.get_rows), _passing(calls["cmd_query"], base.cmd_query)
     base_cursor, base_auth = _acting("cursor", base.cursor), base._do_auth
 
     async def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -109,7 +110,7 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
         if link.busy_since:
             return await base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        if unread or link.cell.view is not link.seen or nearest() != NEVER or link.limited:
+        if unread or link.cell.view is not link.seen or nearest() is not NEVER or link.limited:
             result = await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
         else:
             link.busy_since = monotonic()
@@ -133,7 +134,7 @@ def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> 
         link = conn._aa_link if conn is not None else NO_LINK
         if link.busy_since:
             return await base(self, *args, **kwargs)
-        if name is not None and (nearest() != NEVER or link.limited):
+        if name is not None and (nearest() is not NEVER or link.limited):
             return await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
         link.busy_since = monotonic()
         try:
@@ -146,6 +147,39 @@ def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> 
             link.busy_since = 0.0
 
     return method
+
+
+def _passing(guarded: Any, base: Any) -> Any:
+    """*guarded*, without a task's step of its own where a cursor's call, guarded itself, is under way."""
+
+    @functools.wraps(base)
+    def cmd_query(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return (base if self._aa_link.busy_since else guarded)(self, *args, **kwargs)
+
+    return cmd_query
+
+
+def _reading(base: Any) -> Any:
+    watched = _watched(base, "get_rows")
+
+    @functools.wraps(base)
+    async def get_rows(
+        self: Any, count: Any = None, binary: Any = False, columns: Any = None, raw: Any = None, prep_stmt: Any = None,
+        read_timeout: Any = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        link = self._aa_link
+        if link.busy_since or nearest() is not NEVER or link.limited or kwargs:
+            return await watched(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout, **kwargs)
+        link.busy_since = monotonic()
+        try:
+            return await base(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout)
+        except BaseException as error:
+            await link.failed(self, error, "get_rows", ())
+            raise
+        finally:
+            link.busy_since = 0.0
+
+    return get_rows if keywords_as_known(base) else watched
 
 
 def _coming_and_going(base: Any) -> tuple[Any, ...]:

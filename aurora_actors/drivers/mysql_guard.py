@@ -18,7 +18,7 @@ from mysql.connector.errors import Error
 
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_link import NO_LINK
-from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS
+from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import run_blocking
@@ -202,7 +202,7 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
         if link.busy_since:
             return base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        if unread or link.cell.view is not link.seen or nearest() != NEVER or link.limited:
+        if unread or link.cell.view is not link.seen or nearest() is not NEVER or link.limited:
             result = run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
         else:
             link.busy_since = monotonic()
@@ -228,7 +228,7 @@ def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> 
         link = getattr(self._connection if of_cursor else self, "_aa_link", NO_LINK)
         if link.busy_since:
             return base(self, *args, **kwargs)
-        if name is not None and (nearest() != NEVER or link.limited):
+        if name is not None and (nearest() is not NEVER or link.limited):
             conn = self._connection if of_cursor else self
             return run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
         link.busy_since = monotonic()
@@ -244,6 +244,30 @@ def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> 
     return method
 
 
+def _reading(base: Any) -> Any:
+    """The method that reads rows, called for every one that is not buffered."""
+    watched = _watched(base, "get_rows")
+
+    @functools.wraps(base)
+    def get_rows(
+        self: Any, count: Any = None, binary: Any = False, columns: Any = None, raw: Any = None, prep_stmt: Any = None,
+        read_timeout: Any = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        link = self._aa_link
+        if link.busy_since or nearest() is not NEVER or link.limited or kwargs:
+            return watched(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout, **kwargs)
+        link.busy_since = monotonic()
+        try:
+            return base(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout)
+        except BaseException as error:
+            run_blocking(link.failed(self, error, "get_rows", ()))
+            raise
+        finally:
+            link.busy_since = 0.0
+
+    return get_rows if keywords_as_known(base) else watched
+
+
 def _made_cursor(base: type[Any]) -> dict[str, Any]:
     return cursor_calls(base, _acting, _watched)
 
@@ -251,6 +275,7 @@ def _made_cursor(base: type[Any]) -> dict[str, Any]:
 def _made(base: Any) -> type[Any]:
     calls = {name: _acting(name, method) for name, method in connection_calls(base)}
     calls |= {name: _watched(getattr(base, name)) for name in QUIET}
+    calls["get_rows"] = _reading(base.get_rows)
     for name in PROPERTIES:
         given = getattr(base, name)
         calls[name] = property(_acting(name, given.fget), _acting(f"set_{name}", given.fset), doc=given.__doc__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
@@ -19,6 +20,7 @@ __all__ = [
     "STATEMENTS",
     "failure_of",
     "harmless",
+    "keywords_as_known",
     "out_of_step",
     "text_of",
 ]
@@ -41,6 +43,8 @@ COMMITS = frozenset({"commit", "set_autocommit"})
 # A ping, a setting, or rows that belong to a statement which has been answered: nothing that could take effect.
 SENDS_NOTHING = STARTS - STATEMENTS - COMMITS - {"callproc", "cmd_refresh", "cmd_process_kill", "start_transaction"}
 NAMES = {"cmd_query": "execute", "cmd_query_iter": "execute", "get_rows": "fetch", "next_result": "nextset"}
+
+_OF_ROWS = ("self", "count", "binary", "columns", "raw", "prep_stmt", "kwargs")
 
 MOST_TEXTS = 4096
 """How many harmless statements are remembered; a program that makes up a new text for each gains nothing from more."""
@@ -91,3 +95,9 @@ def harmless(text: str) -> bool:
         HARMLESS.clear()
     HARMLESS.add(text)
     return True
+
+
+def keywords_as_known(get_rows: Any) -> bool:
+    """Whether a method that reads rows takes what it does in the releases known, so that it can be given that one by one: a
+    dictionary of keywords for each row would cost as much as all else of its guard."""
+    return tuple(signature(get_rows).parameters) == _OF_ROWS

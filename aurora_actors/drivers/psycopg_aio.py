@@ -31,8 +31,9 @@ def made_async(base: Any) -> type[Any]:
         _aa_through = staticmethod(through)
 
         async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-            limited = nearest() != NEVER or self._aa_limited
-            if self._aa_cell.view is not self._aa_seen or (limited and self._aa_link is not NO_LINK):
+            if self._aa_cell.view is not self._aa_seen or (
+                (nearest() is not NEVER or self._aa_limited) and self._aa_link is not NO_LINK
+            ):
                 return await self._aa_link.wait(self, gen, args, kwargs)
             status = self.pgconn.transaction_status
             if status != ACTIVE:

@@ -140,8 +140,9 @@ def _made(base: Any) -> type[Any]:
         _aa_through = staticmethod(through)
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-            limited = nearest() != NEVER or self._aa_limited
-            if self._aa_cell.view is not self._aa_seen or (limited and self._aa_link is not NO_LINK):
+            if self._aa_cell.view is not self._aa_seen or (
+                (nearest() is not NEVER or self._aa_limited) and self._aa_link is not NO_LINK
+            ):
                 return run_blocking(self._aa_link.wait(self, gen, args, kwargs))
             status = self.pgconn.transaction_status
             if status != ACTIVE:

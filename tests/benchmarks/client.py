@@ -9,13 +9,15 @@ processes of a machine share.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from time import monotonic, process_time, sleep
@@ -23,6 +25,7 @@ from typing import Any
 
 import psycopg
 
+TICK_SECONDS = 0.01
 RETRY_SECONDS = 0.05
 """Between two tries of the raw loops: what issue and documentation call "retry every 50 ms"."""
 INSERT = "INSERT INTO bench VALUES (1)"
@@ -37,7 +40,8 @@ lookups: list[tuple[str, float]] = []
 
 def raw(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
     """psycopg alone; with several hosts in the conninfo it is libpq's own loop over them."""
-    return lambda: psycopg.connect(order["conninfo"], autocommit=True), ()
+    kind: Any = psycopg.AsyncConnection if order.get("colour") == "async" else psycopg.Connection
+    return lambda: kind.connect(order["conninfo"], autocommit=True), ()
 
 
 def ours(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
@@ -57,8 +61,13 @@ def ours(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
     for name in SIGNALS:
         signals.namespace.signal(name).connect(_noted(name), weak=False)
     parameters = order.get("parameters", {})
+    connect: Any = partial(aurora_actors.connect, psycopg.Connection.connect)
+    if order.get("colour") == "async":
+        from aurora_actors import aio
+
+        connect = partial(aio.connect, psycopg.AsyncConnection.connect)
     return (
-        lambda: aurora_actors.connect(psycopg.connect, order["conninfo"], autocommit=True, **parameters),
+        lambda: connect(order["conninfo"], autocommit=True, **parameters),
         (aurora_actors.FailoverSuccessError, aurora_actors.TransactionResolutionUnknownError),
     )
 
@@ -121,6 +130,29 @@ def _noted(name: str) -> Callable[..., None]:
     return note
 
 
+class Course:
+    """What befalls one connection."""
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        # A connection may go on elsewhere without an error: what tells is the server's process, each its own on a machine.
+        self.session, self.lost, self.told = 0, 0.0, 0.0
+
+    def failed(self) -> None:
+        self.told = monotonic()
+        self.lost = self.lost or self.told
+        self.application.lost = self.application.lost or self.lost
+
+    def committed(self, began: float, pid: int) -> None:
+        now, lost = monotonic(), self.lost
+        if self.session == 0:
+            self.application.ready.release()
+        elif pid != self.session:
+            told = self.told if lost else began
+            self.application.losses.append({"lost": lost or began, "told": told, "back": now, "silent": not lost})
+        self.session, self.lost = pid, 0.0
+
+
 class Application:
     """*workers* threads with a connection each; the rest of the *connections* is open and idle."""
 
@@ -131,56 +163,51 @@ class Application:
         self.failures: list[str] = []
         self.lost: float | None = None
         self.held: list[Any] = []
-        self.work = threading.Event()
-        self.stop = threading.Event()
-        self.ready = threading.Semaphore(0)
+        self.work, self.stop, self.ready = threading.Event(), threading.Event(), threading.Semaphore(0)
         connections = int(order.get("connections", 1))
         workers = int(order.get("workers", connections))
+        self.late = 0.0
         self.work.set()
-        self.threads = [threading.Thread(target=self._worked, name=f"application-{n}") for n in range(workers)]
+        self.threads = self._started(workers)
         for thread in self.threads:
             thread.start()
         self.held = [self.connect() for _ in range(connections - workers)]
-        for _ in self.threads:
+        for _ in range(workers):
             self.ready.acquire()
 
-    def _worked(self) -> None:
+    def _started(self, workers: int) -> list[threading.Thread]:
+        return [threading.Thread(target=self._commit, name=f"application-{n}") for n in range(workers)]
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
         try:
-            self._commit()
+            yield
         except BaseException as error:  # noqa: BLE001 - whatever ends a connection's work is reported
             self.failures.append(f"{type(error).__name__}: {error}")
             self.ready.release()
 
     def _commit(self) -> None:
-        conn: Any = None
-        # A connection may go on elsewhere without an error: what tells is the server's process, each its own on a machine.
-        session, lost, told = 0, 0.0, 0.0
-        while not self.stop.is_set():
-            began = monotonic()
-            try:
-                if conn is None or conn.closed:
-                    conn = self.connect()
-                conn.execute(INSERT)
-            except psycopg.Error as error:
-                told = monotonic()
-                lost = lost or told
-                self.lost = self.lost or lost
-                if not isinstance(error, self.kept):
-                    if conn is not None:
-                        conn.close()
-                    self.stop.wait(RETRY_SECONDS)
-            else:
-                now, pid = monotonic(), getattr(conn, "target_connection", conn).pgconn.backend_pid
-                if session == 0:
-                    self.ready.release()
-                elif pid != session:
-                    found = {"lost": lost or began, "told": told if lost else began, "back": now, "silent": not lost}
-                    self.losses.append(found)
-                session, lost = pid, 0.0
-                if not self.stop.wait(self.pause):
-                    self.work.wait()
-        if conn is not None:
-            conn.close()
+        with self._reported():
+            conn: Any = None
+            course = Course(self)
+            while not self.stop.is_set():
+                began = monotonic()
+                try:
+                    if conn is None or conn.closed:
+                        conn = self.connect()
+                    conn.execute(INSERT)
+                except psycopg.Error as error:
+                    course.failed()
+                    if not isinstance(error, self.kept):
+                        if conn is not None:
+                            conn.close()
+                        self.stop.wait(RETRY_SECONDS)
+                else:
+                    course.committed(began, getattr(conn, "target_connection", conn).pgconn.backend_pid)
+                    if not self.stop.wait(self.pause):
+                        self.work.wait()
+            if conn is not None:
+                conn.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -200,12 +227,52 @@ class Application:
     def report(self) -> Order:
         """What happened since the last report."""
         found = {
-            "losses": self.losses, "facts": facts[:], "lookups": lookups[:], "failures": self.failures,
+            "losses": self.losses, "facts": facts[:], "lookups": lookups[:], "failures": self.failures, "late": self.late,
         }  # fmt: skip
-        self.losses, self.failures = [], []
+        self.losses, self.failures, self.late = [], [], 0.0
         facts.clear()
         lookups.clear()
         return found
+
+
+class AsyncApplication(Application):
+    """The same with a task for each connection, all in one event loop, and a ticker beside them."""
+
+    def _started(self, workers: int) -> list[threading.Thread]:
+        return [threading.Thread(target=lambda: asyncio.run(self._all(workers)), name="application-loop")]
+
+    async def _all(self, workers: int) -> None:
+        await asyncio.gather(self._tick(), *(self._commit_async() for _ in range(workers)))
+
+    async def _tick(self) -> None:
+        while not self.stop.is_set():
+            due = monotonic() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            self.late = max(self.late, monotonic() - due)
+
+    async def _commit_async(self) -> None:
+        with self._reported():
+            conn: Any = None
+            course = Course(self)
+            while not self.stop.is_set():
+                began = monotonic()
+                try:
+                    if conn is None or conn.closed:
+                        conn = await self.connect()
+                    await conn.execute(INSERT)
+                except psycopg.Error as error:
+                    course.failed()
+                    if not isinstance(error, self.kept):
+                        if conn is not None:
+                            await conn.close()
+                        await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    course.committed(began, conn.pgconn.backend_pid)
+                    await asyncio.sleep(self.pause)
+                    while not self.work.is_set() and not self.stop.is_set():  # noqa: ASYNC110 - another thread sets these
+                        await asyncio.sleep(RETRY_SECONDS)
+            if conn is not None:
+                await conn.close()
 
 
 def connects(order: Order) -> Order:
@@ -231,6 +298,8 @@ def logins(order: Order) -> Order:
     from concurrent.futures import ThreadPoolExecutor
 
     connect, _ = SUBJECTS[order["subject"]](order)
+    if order.get("colour") == "async":
+        return asyncio.run(_logins_async(order, connect))
 
     def opened_one(_: int) -> Any:
         conn = connect()
@@ -244,6 +313,23 @@ def logins(order: Order) -> Order:
         ended = monotonic(), process_time()
     for conn in opened:
         conn.close()
+    return {"seconds": ended[0] - began, "cpu": ended[1] - cpu}
+
+
+async def _logins_async(order: Order, connect: Connect) -> Order:
+    turns = asyncio.Semaphore(order["at_once"])
+
+    async def opened_one() -> Any:
+        async with turns:
+            conn = await connect()
+            if order["commit"]:
+                await conn.execute(INSERT)
+            return conn
+
+    began, cpu = monotonic(), process_time()
+    opened = await asyncio.gather(*(opened_one() for _ in range(order["connections"])))
+    ended = monotonic(), process_time()
+    await asyncio.gather(*(conn.close() for conn in opened))
     return {"seconds": ended[0] - began, "cpu": ended[1] - cpu}
 
 
@@ -279,13 +365,10 @@ def calls(order: Order) -> dict[str, float]:
         pass
     taken["a row by iteration"] = (process_time() - at) / rows
     cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
-    at = process_time()
-    cursor.fetchall()
-    taken["a row by fetchall"] = (process_time() - at) / rows
-    statement = "INSERT INTO bench VALUES (%s)"
-    at = process_time()
-    cursor.executemany(statement, [(n,) for n in range(1000)])
-    taken["a row by executemany"] = (process_time() - at) / 1000
+    take("a row by fetchall", 1, cursor.fetchall)
+    taken["a row by fetchall"] /= rows
+    take("a row by executemany", 1, partial(cursor.executemany, "INSERT INTO bench VALUES (%s)", [(1,)] * 1000))
+    taken["a row by executemany"] /= 1000
     conn.close()
     return taken
 
@@ -296,7 +379,7 @@ def main() -> None:
     if once is not None:
         print(json.dumps(once(order)), flush=True)
         return
-    application = Application(order)
+    application = (AsyncApplication if order.get("colour") == "async" else Application)(order)
     print(json.dumps(application.mark()), flush=True)
     for line in sys.stdin:
         command = line.strip()

@@ -16,6 +16,7 @@ import aurora_actors
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
 from aurora_actors.plugin import Execute, Plugin, Proceed
+from tests.benchmarks import faces
 from tests.benchmarks.harness import Plan, Spread, Table, differences, rounds
 
 __all__ = ["Bystander", "tables"]
@@ -65,14 +66,36 @@ class Switched(psycopg.Connection[Any]):
 
 
 def tables(plan: Plan) -> list[Table]:
-    """Over a stub, then over the network."""
+    """Over a stub, then over the network, then the other faces over stubs."""
     with installed(), PostgresLab(hosts=1) as lab:
         aurora_actors.set_resolver(lab.resolve)
         try:
-            return [_stubbed(plan, lab), _on_the_lab(plan, lab)]
+            found = [_stubbed(plan, lab), _on_the_lab(plan, lab)]
         finally:
             system.stop(5.0)
             aurora_actors.set_resolver(None)
+    return [*found, _faces(plan)]
+
+
+def _faces(plan: Plan) -> Table:
+    calls, count = plan.count(4_000, 2_000), plan.count(50, 10)
+    table = Table("CPU per execute + fetchone over a transport that returns at once, other faces, µs", list(faces.SUBJECTS))
+    for face in faces.FACES:
+        found = faces.measured(face, calls, count)
+        if not found:
+            table.notes.append(f"{face}: not measured: it loads neither here nor in the environment of its tests.")
+            continue
+        _add(table, face, found, 1e6 / calls)
+        added = Spread.of(differences(found, OURS[1], BASE), scale=1e6 / calls)
+        assert added is not None
+        table.target(f"{face}: under 2 µs of CPU added per execute + fetchone, default plugins", added.median < 2.0)
+        plan.say(f"cost, stubbed: {face}")
+    table.notes.append(
+        f"Process CPU, medians of {count} rounds of {calls} calls in shuffled order, as above. psycopg: over its wait;"
+        " MySQL Connector pure and asyncio: over a socket that plays back a server's answers; C: over the library's"
+        " session, in an environment with an extension that loads. Unbuffered: fetchone reads a row, and ahead to the end."
+    )
+    return table
 
 
 @contextmanager

@@ -14,7 +14,12 @@ from tests.benchmarks.servers import Servers, running
 __all__ = ["Found", "one_round", "tables"]
 
 SIZES = (50, 200)
-SUBJECTS = ("ours", "libpq")
+SUBJECTS = {
+    "ours": ("ours", "sync"), "libpq": ("libpq", "sync"),
+    "ours, async": ("ours", "async"), "raw, async": ("libpq", "async"),
+}  # fmt: skip
+USERS = ("bench_ours", "bench_libpq", "bench_raw")
+LATEST_SECONDS = 0.05
 AFTER_SECONDS = 1.0
 HOSTS = 3
 LONGEST_SHARE = 1.2
@@ -38,6 +43,7 @@ class Found:
     sessions: list[float] = field(default_factory=list)
     searches: list[float] = field(default_factory=list)
     silent: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
     threads: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     recovered: int = 0
@@ -51,16 +57,17 @@ def tables(plan: Plan) -> list[Table]:
         [
             "recovered", "first back", "all back", "all back, from the promotion", "raw: as many logins",
             "raw: logins and a commit", "all back / raw logins", "… / raw with a commit", "without an error",
-            "new sessions", "searches", "peak threads", "client CPU",
+            "new sessions", "searches", "ticker late", "peak threads", "client CPU",
         ],
     )  # fmt: skip
     for size in SIZES[:1] if plan.quick else SIZES:
         found = {name: Found() for name in SUBJECTS}
-        with running([*(f"bench_{name}" for name in SUBJECTS), "bench_raw"], hosts=HOSTS) as servers:
+        with running(USERS, hosts=HOSTS) as servers:
             for number in range(plan.count(5, 1)):
-                for subject in SUBJECTS if number % 2 == 0 else reversed(SUBJECTS):
-                    one_round(servers, subject, size, found[subject])
-                    plan.say(f"{size} connections: {subject}, round {number + 1}")
+                for name in SUBJECTS if number % 2 == 0 else reversed(SUBJECTS):
+                    subject, colour = SUBJECTS[name]
+                    one_round(servers, subject, size, found[name], colour=colour)
+                    plan.say(f"{size} connections: {name}, round {number + 1}")
         for name, one in found.items():
             table.add(
                 f"{size}: {name}",
@@ -74,17 +81,23 @@ def tables(plan: Plan) -> list[Table]:
                 Spread.of(one.share_writing, digits=2),
                 Spread.of(one.silent, digits=0),
                 Spread.of(one.sessions, digits=0),
-                Spread.of(one.searches, digits=0) if name == "ours" else None,
+                Spread.of(one.searches, digits=0) if SUBJECTS[name][0] == "ours" else None,
+                Spread.of(one.late, "ms", scale=1000, digits=0) if SUBJECTS[name][1] == "async" else None,
                 Spread.of(one.threads, digits=0),
                 Spread.of(one.cpu, "s", digits=2),
             )
-        _judge(table, size, found["ours"])
+        _judge(table, size, "", found["ours"])
+        _judge(table, size, ", async", found["ours, async"])
+        _judge_ticker(table, size, found["ours, async"], found["raw, async"])
     table.notes = [
         "Times in ms from the lab's first commit unless said otherwise; CPU in seconds, from the kill until all are back.",
         (f"Subjects take turns, one event each, sessions kept, promotion {AFTER_SECONDS:g} s after the kill. Threads"
         " include one per connection, the application's own."),
         (f"raw: after each event a fresh process of psycopg alone opens as many connections to the same host,"
         f" {LOGINS_AT_ONCE} at a time; it sends nothing, or one INSERT each."),
+        ("async: all connections in one event loop, a task each, and so are the raw logins; 'raw, async' is libpq's loop"
+        " over the hosts. 'ticker late': the worst delay of a sleep of 10 ms in that loop, from the kill until all are"
+        " back. libpq computes SCRAM's 4096 rounds of HMAC at each login, within one step of the driver's, in that loop."),
         "Back: with its first commit acknowledged, so that the like of it is the raw login with a commit.",
         ("New sessions: logins that servers let in, from the kill until all are back, those of monitors and of libpq on"
         " readers included."),
@@ -92,15 +105,25 @@ def tables(plan: Plan) -> list[Table]:
     return [table]
 
 
-def _judge(table: Table, size: int, ours: Found) -> None:
+def _judge_ticker(table: Table, size: int, ours: Found, raw: Found) -> None:
+    late, beside = (Spread.of(found.late) for found in (ours, raw))
+    bound = max(LATEST_SECONDS, beside.median if beside is not None else 0.0)
+    table.target(
+        f"{size} connections, async: a ticker in their loop at most {1000 * bound:.0f} ms late (the larger of"
+        f" {1000 * LATEST_SECONDS:.0f} ms and raw's), the median of the rounds' worst",
+        late is not None and late.median <= bound,
+    )
+
+
+def _judge(table: Table, size: int, colour: str, ours: Found) -> None:
     share = Spread.of(ours.share_writing)
     table.target(
-        f"{size} connections: all back with a commit each, within {LONGEST_SHARE:g} of raw logins with a commit each",
+        f"{size} connections{colour}: all back with a commit each, within {LONGEST_SHARE:g} of raw logins with a commit",
         ours.recovered == ours.wanted and share is not None and share.median <= LONGEST_SHARE,
     )
-    table.target(f"{size} connections: one search", set(ours.searches) == {1})
+    table.target(f"{size} connections{colour}: one search", set(ours.searches) == {1})
     most = size + 2 * HOSTS
-    table.target(f"{size} connections: at most {most} new sessions", max(ours.sessions, default=most + 1) <= most)
+    table.target(f"{size} connections{colour}: at most {most} new sessions", max(ours.sessions, default=most + 1) <= most)
 
 
 def one_round(servers: Servers, subject: str, size: int, found: Found, **more: Any) -> None:
@@ -108,6 +131,7 @@ def one_round(servers: Servers, subject: str, size: int, found: Found, **more: A
     lab = servers.lab
     lab.wait_ready()
     old = lab.writer
+    colour = more.get("colour")
     order = servers.order(subject, f"bench_{subject}", connections=size, pause=PAUSE_SECONDS * size, **more)
     with Client(order) as client:
         client.ask("report")
@@ -122,10 +146,8 @@ def one_round(servers: Servers, subject: str, size: int, found: Found, **more: A
         sessions = [line for line in servers.lines() if line.is_session and line.user == f"bench_{subject}"]
         report = client.ask("report")
         client.ask("close")
-        bare, writing = (
-            once(servers.order("raw", "bench_raw", do="logins", connections=size, at_once=LOGINS_AT_ONCE, commit=commit))
-            for commit in (False, True)
-        )
+        alike: dict[str, Any] = {"do": "logins", "connections": size, "at_once": LOGINS_AT_ONCE, "colour": colour}
+        bare, writing = (once(servers.order("raw", "bench_raw", commit=commit, **alike)) for commit in (False, True))
     lab.restart(old)
     back = sorted(loss["back"] for loss in report["losses"] if loss["back"] > record.killed_at)
     found.recovered += len(back)
@@ -142,5 +164,6 @@ def one_round(servers: Servers, subject: str, size: int, found: Found, **more: A
     found.sessions.append(len([line for line in sessions if line.at <= back[size - 1]]))
     found.silent.append(sum(loss["silent"] for loss in report["losses"]))
     found.searches.append(sum(fact["name"] == "failover_started" for fact in report["facts"]))
+    found.late.append(report["late"])
     found.threads.append(threads)
     found.cpu.append(after["cpu"] - before["cpu"])

@@ -23,7 +23,10 @@ from tests.benchmarks.harness import ROOT, Plan, Table, Watch, machine
 
 # Always in this order. What needs a quiet machine most comes first, and with it the only one whose plugin has to be found
 # before anything else looks for plugins; the long outages come last.
-ROWS = ("cost", "connect", "plain", "threads", "failover", "many", "search", "detection", "identity", "patience", "peer")
+ROWS = (
+    *("cost", "connect", "identity", "plain", "threads", "failover", "mysql", "many", "search", "detection", "patience"),
+    "peer",
+)
 OUT = ROOT / "docs" / "benchmarks"
 EVENTS, QUICK_EVENTS = 15, 3
 WIDTH = 160
