@@ -72,6 +72,7 @@ async def opening(
     asked = settings.given & {"plugins", "wrapper_dialect", "cluster_instance_host_pattern", "cluster_id"}
     plan = Plan(
         seeds,
+        driver.dialects[-1],
         settings.cluster_id or "",
         asked=bool(asked),
         needs_cluster=any(plugin.needs_cluster for plugin in classes),
@@ -107,8 +108,9 @@ async def _opened_in_time(proxy: Proxy, plan: Plan) -> Any:
         seconds = proxy.io.now() - began
         if proxy.io.now() < until:
             raise
+        host, port = plan.seeds[0]
         message = (
-            f"the deadline came {seconds:.3f} s after the connect to {plan.seed[1]}:{plan.seed[2]} began, which had"
+            f"the deadline came {seconds:.3f} s after the connect to {host}:{port} began, which had"
             f" {until - began:.3f} s left: {str(error).strip()}. Connect anew, with a later deadline if this one is short"
         )
         raise kind(message, outcome=Outcome.NOT_SENT, seconds=seconds) from error
