@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aurora_actors.actors.watched import Kind
 from aurora_actors.deadlines import limited, nearest
@@ -55,7 +55,10 @@ async def opening(
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
-    seeds = tuple(driver.seeds(own))
+    try:
+        seeds = tuple(driver.seeds(own))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"port={own.get('port')!r}: expected a number ({error})") from error
     own = {**driver.keepalive(settings), **own}
     monitoring = _monitoring(settings, driver.keys)
     found_out = credentials((own, monitoring), classes, settings, asynchronous=asynchronous)
@@ -131,6 +134,8 @@ def _target(
         if conninfo:
             raise ConfigurationError("connect() takes the driver's connect and a conninfo, or a URL alone")
         return None, target
+    if not isinstance(cast("object", conninfo), str):
+        raise ConfigurationError(f"the conninfo is text, not {type(conninfo).__name__}")
     if target is not None and not callable(target):
         raise ConfigurationError(f"the first argument is the driver's connect or a URL, not {type(target).__name__}")
     return target, conninfo
