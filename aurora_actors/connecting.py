@@ -180,11 +180,11 @@ def _loaded(name: str, complaint: str) -> Driver:
 
 
 def _names(merged: dict[str, Any], parameter: str) -> list[str] | None:
-    given = merged.get(parameter)
-    if given is None:
-        return None
-    texts = [given] if isinstance(given, str) else given
-    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    """The names in a list that has to be known before the other parameters are, however its own name is spelt."""
+    spellings = (parameter, *SETTINGS[parameter].aliases)
+    spelt = {key: value for key, value in merged.items() if key.strip().lower().replace("-", "_") in spellings}
+    settings, _ = split(spelt, ())
+    return list(getattr(settings, parameter)) if parameter in settings.given else None
 
 
 def _selector(name: str) -> Strategy:

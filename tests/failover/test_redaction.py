@@ -103,7 +103,7 @@ def test_postgres(
     own = {**conninfo_to_dict(aurora_lab.conninfo()), "database": aurora_lab.login.database}
     own = {key: own[key] for key in ("host", "port", "user", "database")}
     conninfo, keywords = written("postgresql", way, secret if right else secret + MARK, own)
-    keywords |= {"autocommit": True, **QUICK, **monitoring(monitor, own["user"], secret)}
+    keywords |= {"autocommit": True, **QUICK, **monitoring(monitor, str(own["user"]), secret)}
     change = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format
     host, port = aurora_lab.address(aurora_lab.writer)
     with psycopg.connect(aurora_lab.conninfo(host=host, port=port), autocommit=True) as admin:
@@ -136,7 +136,7 @@ def test_mysql(
     parameters = aurora_mysql_lab.parameters()
     own = {key: value for key, value in parameters.items() if key != "password"}
     conninfo, keywords = written("mysql", way, secret if right else secret + MARK, own)
-    keywords |= {"use_pure": True, "autocommit": True, **QUICK, **monitoring(monitor, own["user"], secret)}
+    keywords |= {"use_pure": True, "autocommit": True, **QUICK, **monitoring(monitor, str(own["user"]), secret)}
     host, port = aurora_mysql_lab.address(aurora_mysql_lab.writer)
     with mysql.connector.connect(**{**parameters, "host": host, "port": port}) as admin, admin.cursor() as change:
         change.execute("SET PASSWORD = PASSWORD(%s)", [secret])

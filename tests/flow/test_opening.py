@@ -29,6 +29,7 @@ DOWN = psycopg.OperationalError("connection refused")
 
 @pytest.fixture(autouse=True)
 def no_cluster_left() -> Iterator[None]:
+    system.stop(0.0)
     yield
     system.stop(0.0)
 
