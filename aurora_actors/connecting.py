@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aurora_actors.actors.watched import Kind
 from aurora_actors.deadlines import limited, nearest
@@ -56,7 +56,10 @@ async def opening(
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
-    seeds = tuple(driver.seeds(own))
+    try:
+        seeds = tuple(driver.seeds(own))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"port={own.get('port')!r}: expected a number ({error})") from error
     own = {**driver.keepalive(settings), **own}
     monitoring = _monitoring(settings, driver.keys)
     found_out = credentials((own, monitoring), classes, settings, asynchronous=asynchronous)
@@ -74,6 +77,7 @@ async def opening(
     asked = settings.given & {"plugins", "wrapper_dialect", "cluster_instance_host_pattern", "cluster_id"}
     plan = Plan(
         seeds,
+        driver.dialects[-1],
         settings.cluster_id or "",
         asked=bool(asked),
         needs_cluster=any(plugin.needs_cluster for plugin in classes),
@@ -110,8 +114,9 @@ async def _opened_in_time(proxy: Proxy, plan: Plan) -> Any:
         seconds = proxy.io.now() - began
         if proxy.io.now() < until:
             raise
+        host, port = plan.seeds[0]
         message = (
-            f"the deadline came {seconds:.3f} s after the connect to {plan.seed[1]}:{plan.seed[2]} began, which had"
+            f"the deadline came {seconds:.3f} s after the connect to {host}:{port} began, which had"
             f" {until - began:.3f} s left: {str(error).strip()}. Connect anew, with a later deadline if this one is short"
         )
         raise kind(message, outcome=Outcome.NOT_SENT, seconds=seconds) from error
@@ -132,6 +137,8 @@ def _target(
         if conninfo:
             raise ConfigurationError("connect() takes the driver's connect and a conninfo, or a URL alone")
         return None, target
+    if not isinstance(cast("object", conninfo), str):
+        raise ConfigurationError(f"the conninfo is text, not {type(conninfo).__name__}")
     if target is not None and not callable(target):
         raise ConfigurationError(f"the first argument is the driver's connect or a URL, not {type(target).__name__}")
     return target, conninfo
@@ -176,11 +183,11 @@ def _loaded(name: str, complaint: str) -> Driver:
 
 
 def _names(merged: dict[str, Any], parameter: str) -> list[str] | None:
-    given = merged.get(parameter)
-    if given is None:
-        return None
-    texts = [given] if isinstance(given, str) else given
-    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
+    """The names in a list that has to be known before the other parameters are, however its own name is spelt."""
+    spellings = (parameter, *SETTINGS[parameter].aliases)
+    spelt = {key: value for key, value in merged.items() if key.strip().lower().replace("-", "_") in spellings}
+    settings, _ = split(spelt, ())
+    return list(getattr(settings, parameter)) if parameter in settings.given else None
 
 
 def _selector(name: str) -> Strategy:

@@ -31,11 +31,13 @@ log = logging.getLogger("aurora_actors.cluster")
 class Identity:
     """What tells one cluster from another.
 
-    ``cluster_id`` is the user's and only ever separates. ``zone`` is the DNS zone of the hosts, which all clusters of an
-    AWS account and region share, so that it takes the cluster's ``label`` or common ``members`` on top of it. Without a
-    zone only the ``addresses`` connected to count: when in doubt two stay apart.
+    ``engine`` is the code of its plain dialect; ``cluster_id`` is the user's and only ever separates. ``zone`` is the DNS
+    zone of the hosts with their port, which all clusters of an AWS account and region share, so that it takes the
+    cluster's ``label`` or common ``members`` on top of it. Without a zone only the ``addresses`` connected to count: when
+    in doubt two stay apart.
     """
 
+    engine: str
     cluster_id: str
     zone: str
     labels: frozenset[str] = frozenset()
@@ -43,7 +45,7 @@ class Identity:
     addresses: frozenset[tuple[str, int]] = frozenset()
 
     def is_same(self, other: Identity) -> bool:
-        if self.cluster_id != other.cluster_id or self.zone != other.zone:
+        if (self.engine, self.cluster_id, self.zone) != (other.engine, other.cluster_id, other.zone):
             return False
         if self.zone:
             return bool(self.labels & other.labels or self.members & other.members)

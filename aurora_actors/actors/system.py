@@ -16,8 +16,8 @@ __all__ = ["Seed", "System", "system"]
 
 EXIT_SECONDS = 0.5
 """How long the end of the process may wait for actors; their threads are daemons, so that the rest is left behind."""
-Seed = tuple[str, str, int]
-"""A given endpoint: the user's ``cluster_id``, host and port."""
+Seed = tuple[str, str, str, int]
+"""A given endpoint: its engine, the user's ``cluster_id``, host and port."""
 
 
 class System:

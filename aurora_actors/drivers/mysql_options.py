@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from mysql.connector.constants import CNX_POOL_ARGS, DEFAULT_CONFIGURATION
 from mysql.connector.optionfiles import read_option_files
@@ -24,6 +24,13 @@ KEYS = frozenset(DEFAULT_CONFIGURATION) | POOL | _OPTION_FILES | frozenset(ALIAS
 
 _PAIR = re.compile(
     r"""([\w-]+)\s*=\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?:\\.|[^\s'"\\])(?:\\.|[^\s\\])*|)\s*""", re.DOTALL
+)
+# Of a URL everything is optional but the scheme. A password ends at the last @ of what stands before /, ? and #.
+_URL = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:(?P<user>[^:/?#]*)(?::(?P<password>[^/?#]*))?@)?"
+    r"(?:\[(?P<v6>[^\]@]*)\]|(?P<host>[^:/?#@\[\]]*))(?::(?P<port>[0-9]*))?"
+    r"(?:/(?P<database>[^?#]*))?(?:\?(?P<query>[^#]*))?(?:#.*)?",
+    re.IGNORECASE | re.DOTALL,
 )
 _SPELT_BOOLS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 _WHOLE = frozenset({"port", "connection_timeout", "read_timeout", "write_timeout", "pool_size", "client_flags"})
@@ -53,17 +60,17 @@ def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_url(text: str) -> dict[str, str]:
-    parts = urlsplit(text)
-    found = dict(parse_qsl(parts.query, keep_blank_values=True))
-    try:
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"the URL has no valid port: {error}") from None
-    own = {
-        "user": parts.username, "password": parts.password, "host": parts.hostname, "port": port,
-        "database": parts.path.lstrip("/"),
-    }  # fmt: skip
-    return {**{key: unquote(str(value)) for key, value in own.items() if value}, **found}
+    parts = _URL.fullmatch(text.strip())
+    if parts is None:
+        # Never the text itself: what does not fit may be a password with a / in it.
+        raise ConfigurationError(
+            "the URL cannot be read: it is mysql://user:password@host:port/database?key=value, with the characters"
+            " / ? # in a user or password percent-encoded and a number as port"
+        )
+    own = {key: unquote(parts[key] or "") for key in ("user", "password", "port", "database")}
+    own["host"] = unquote(parts["v6"] or parts["host"] or "").lower()
+    query = dict(parse_qsl(parts["query"] or "", keep_blank_values=True))
+    return {**{key: value for key, value in own.items() if value}, **query}
 
 
 def _from_pairs(text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from functools import cache, partial
 from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import psycopg
 from psycopg import conninfo as conninfos
@@ -47,13 +47,17 @@ _OTHER_REFUSALS = re.compile(
     "starting up|shutting down|recovery|terminating|too many|reserved for|does not exist|pg_hba.conf"
     "|not currently accepting|permission denied|unsupported frontend protocol|not permitted to log in"
 )
+_BLANKS = " \t\n\v\f\r"
+"""What libpq's isspace() knows."""
 _ROLES = {b"on": Role.READER, b"off": Role.WRITER}
 _KEEPING_ALIVE = frozenset(
     {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 )
 _ROUTING = frozenset({"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts", "service"})
 # One `key = value` of a conninfo string, as libpq reads it. libpq itself refuses keys that are not its own.
-_PAIR = re.compile(r"([\w-]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)\s*", re.DOTALL)
+_PAIR = re.compile(r"([^\s=]+)\s*=\s*('(?:[^'\\]|\\.)*+'|(?!')(?:[^\s\\]|\\.?+)*+)\s*", re.DOTALL | re.ASCII)
+# A URL up to its query, as libpq looks for it: a password ends at the first @, whatever else is in it.
+_BEFORE_QUERY = re.compile(r"postgres(?:ql)?://(?:[^@/]*@)?+[^?]*\?")
 
 
 class PsycopgDriver:
@@ -236,24 +240,25 @@ def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | Non
 
 def _divided(conninfo: str, keys: frozenset[str]) -> tuple[str, dict[str, str]]:
     """*conninfo* without what libpq does not know, and that."""
-    if re.match(r"postgres(ql)?://", conninfo):
-        parts = urlsplit(conninfo)
-        pairs = parse_qsl(parts.query, keep_blank_values=True)
-        ours = {key: value for key, value in pairs if key not in keys and key != "ssl"}
-        if not ours:
-            return conninfo, {}
-        rest = [(key, value) for key, value in pairs if key not in ours]
-        return urlunsplit(parts._replace(query=urlencode(rest))), ours
-    ours = {}
+    ours: dict[str, str] = {}
     kept: list[str] = []
-    end = len(conninfo) - len(conninfo.lstrip())
+    if conninfo.startswith(("postgresql://", "postgres://")):
+        before = _BEFORE_QUERY.match(conninfo)
+        for pair in conninfo[before.end() :].split("&") if before else ():
+            key, equals, value = pair.partition("=")
+            if not equals or (key := unquote(key)) in keys or key == "ssl":
+                kept.append(pair)
+            else:
+                ours[key] = unquote(value, errors="strict")
+        return (before[0] + "&".join(kept), ours) if before and ours else (conninfo, {})
+    end = len(conninfo) - len(conninfo.lstrip(_BLANKS))
     while match := _PAIR.match(conninfo, end):
         key, value = match[1], match[2]
         if key in keys:
             kept.append(f"{key}={value}")
         else:
             plain = value[1:-1] if value.startswith("'") else value
-            ours[key] = re.sub(r"\\(.)", r"\1", plain, flags=re.DOTALL)
+            ours[key] = re.sub(r"\\(.?)", r"\1", plain, flags=re.DOTALL)
         end = match.end()
     if end < len(conninfo) or not ours:
         return conninfo, {}

@@ -35,11 +35,13 @@ _warned: set[Seed] = set()
 class Plan:
     """What ``connect()`` found out before anything started.
 
-    ``asked``: plugins, dialect or pattern were named, so that a host which does not look like RDS is worth a question.
+    ``engine``: the code of the driver's plain dialect. ``asked``: plugins, dialect or pattern were named, so that a host
+    which does not look like RDS is worth a question.
     ``wanted``: the role that the first connection has to have; None: any.
     """
 
     seeds: tuple[tuple[str, int], ...]
+    engine: str
     cluster_id: str
     asked: bool
     needs_cluster: bool
@@ -48,7 +50,7 @@ class Plan:
 
     @property
     def seed(self) -> Seed:
-        return (self.cluster_id, *self.seeds[0])
+        return (self.engine, self.cluster_id, *self.seeds[0])
 
 
 async def opened(proxy: Proxy, plan: Plan) -> Wire:
@@ -304,10 +306,12 @@ def _identity(
     plan: Plan, endpoint: Endpoint, naming: Naming, members: tuple[Host, ...], address: tuple[str, int]
 ) -> Identity:
     if naming.pattern is None:
-        return Identity(plan.cluster_id, "", addresses=frozenset({address}))
+        return Identity(plan.engine, plan.cluster_id, "", addresses=frozenset({address}))
     labels = frozenset({endpoint.name}) if endpoint.cluster_endpoint else frozenset[str]()
     ids = frozenset(host.id for host in members)
-    return Identity(plan.cluster_id, str(naming.pattern), labels=labels, members=ids)
+    # The given port: behind a resolver that reached may be another for each host.
+    zone = str(naming.pattern if naming.pattern.port else replace(naming.pattern, port=plan.seeds[0][1]))
+    return Identity(plan.engine, plan.cluster_id, zone, labels=labels, members=ids)
 
 
 def _cluster(

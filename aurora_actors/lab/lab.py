@@ -24,7 +24,7 @@ from .names import DnsView, Place, Zone, answer
 from .operations import Operations
 from .promoting import await_candidates, fail_over
 from .rejoining import settle
-from .starting import place_for_data, start_hosts
+from .starting import MEMORY, place_for_data, start_hosts
 from .tls import Tls
 from .values import CA_FILE, Flavour, Habit, HostStatus, How, LabError, LabEvent, Login, OperationRecord, Replication
 from .waiting import until
@@ -85,6 +85,7 @@ class Lab(Operations, ABC):
         self._turns = itertools.count()
         self._cluster: Cluster | None = None
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._claim: int | None = None
         self._owner = os.getpid()
         self._listeners: tuple[Callable[[], None], ...] = ()
         self._life = threading.RLock()
@@ -113,12 +114,16 @@ class Lab(Operations, ABC):
         with self._life:
             if self._cluster is not None:
                 return
+            for place in (self._parent,) if self._parent else (MEMORY, tempfile.gettempdir()):
+                reaping.sweep_orphans(Path(place))
             plan = self._plan()
             places = plan.places(self._ids)
-            directory = Path(tempfile.mkdtemp(prefix="aurora-lab-", dir=self._parent or place_for_data(len(self._ids))))
+            parent = self._parent or place_for_data(len(self._ids))
+            directory = Path(tempfile.mkdtemp(prefix=reaping.PREFIX, dir=parent))
             directory.chmod(0o755)
             stopping = threading.Event()
             try:
+                self._claim = reaping.claimed(directory)
                 self._keep(directory)
                 tls = None
                 if self._has_tls:
@@ -168,6 +173,9 @@ class Lab(Operations, ABC):
 
     def _sweep(self, directory: Path) -> None:
         reaping.sweep(directory)
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            os.close(claim)
         keeper, self._keeper = self._keeper, None
         if keeper is not None and keeper.stdin is not None:
             keeper.stdin.close()

@@ -9,7 +9,8 @@
     def test_orders_survive_on_mysql(aurora_mysql_lab): ...
 
 Names of the cluster are resolved by the lab for the whole process while the test runs. Clusters are kept between tests
-that want the same, and set back: the first host writes, the database is empty.
+that want the same, and set back: the first host writes, the database is empty. What the process knew of the cluster is
+forgotten, and its monitors end, unless a connection is left open.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MARKERS = (
 )
 MODULES = {"psutil": "lab", "psycopg": "lab", "mysql": "mysql,lab", "mysql.connector": "mysql,lab"}
 """What the labs import, and the extras that bring it."""
+STOP_SECONDS = 0.5
+"""Monitors end at once; one that waits for the held answer of a server is left to end by itself."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -125,6 +128,16 @@ def _serve(pool: LabPool, options: Mapping[str, Any]) -> Iterator[Any]:
     finally:
         if set_resolver:
             set_resolver(before)
+        _forget()
+
+
+def _forget() -> None:
+    from aurora_actors.actors.system import system
+
+    for cluster in system.clusters:
+        if not cluster.leases:
+            cluster.stop(STOP_SECONDS)
+            system.forget(cluster)
 
 
 def _take(pool: LabPool, options: Mapping[str, Any]) -> Lab:

@@ -8,10 +8,12 @@ it starts fast and runs by its path.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -22,7 +24,12 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["forget_shared_memory", "freeze_tree", "kill_tree", "sweep", "thaw_tree"]
+__all__ = ["PREFIX", "claimed", "forget_shared_memory", "freeze_tree", "kill_tree", "sweep", "sweep_orphans", "thaw_tree"]
+
+PREFIX = "aurora-lab-"
+"""How the names of labs' directories begin."""
+OWNER = "owner"
+"""A file that the process of a running lab holds locked; a process id would mean another process in another container."""
 
 IPC_RMID = 0
 PR_SET_CHILD_SUBREAPER = 36
@@ -170,6 +177,35 @@ def sweep(directory: Path) -> None:
         if not directory.exists():
             return
         time.sleep(0.1)
+
+
+def claimed(directory: Path) -> int:
+    """Mark *directory* as that of a running lab until the descriptor is closed, or this process is gone."""
+    fresh = directory / f"{OWNER}.new"
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # Nobody sees it before it is locked.
+    fresh.replace(directory / OWNER)
+    return descriptor
+
+
+def sweep_orphans(parent: Path) -> None:
+    """Sweep the directories of this user's labs in *parent* whose process and keeper were both killed.
+
+    The kernel does so when memory is short. A directory without a mark is left alone: it may be about to get one.
+    """
+    for directory in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            found = directory.lstat()
+            # Others may write to *parent* too, and what is swept is also carried out.
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                continue
+            descriptor = os.open(directory / OWNER, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                sweep(directory)
+            finally:
+                os.close(descriptor)
 
 
 def _wait_for_parent(parent: int) -> None:

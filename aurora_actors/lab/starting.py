@@ -8,7 +8,7 @@ import tempfile
 
 from .cluster import Cluster
 
-__all__ = ["place_for_data", "start_hosts"]
+__all__ = ["MEMORY", "place_for_data", "start_hosts"]
 
 MEMORY = "/dev/shm"  # noqa: S108 - directories in it are made by mkdtemp
 HOST_BYTES = 512 * 1024 * 1024

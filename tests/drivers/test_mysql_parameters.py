@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import mysql.connector
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mysql.connector import aio
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
@@ -59,12 +63,39 @@ def test_parameters(conninfo: str, keywords: dict[str, Any], expected: dict[str,
         ("host=h port=many", "whole number"),
         ("host=h autocommit=perhaps", "true or false"),
         ("mysql://h:many/d", "port"),
+        ("mysql://u:s3cret#x@h/d", "percent-encoded"),
+        ("mysql://u:s3cret/x@h/d", "percent-encoded"),
+        ("mysql://u:s3cret@[h/d", "percent-encoded"),
     ],
 )
 def test_text_that_cannot_be_read_is_an_error_that_shows_no_secret(conninfo: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
         DRIVER.parameters(conninfo, {})
     assert "s3cret" not in str(caught.value)
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("'\\ \t=&+%@:/?#[]"), min_size=1, max_size=8)
+untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@untimed
+@given(TEXTS, TEXTS, TEXTS, st.sampled_from(["db.example.com", "[::1]"]), st.sampled_from(["", "[]:@+"]))
+def test_a_url_is_read_as_it_was_written(user: str, password: str, database: str, host: str, bare: str) -> None:
+    login = f"{quote(user, safe='')}:{quote(password, safe=bare)}"
+    text = f"mysql://{login}@{host}:33/{quote(database, safe='')}?init_command={quote(password, safe='')}"
+    expected = {"user": user, "password": password, "host": host.strip("[]"), "port": 33, "database": database}
+    assert DRIVER.parameters(text, {}) == {**expected, "init_command": password}
+
+
+@untimed
+@given(st.sampled_from(["", "mysql://", "mysql://u:S3CRET", "host=h password=S3CRET"]), TEXTS, TEXTS)
+def test_any_text_is_read_or_refused_without_showing_it(head: str, text: str, rest: str) -> None:
+    refused: BaseException | None = None
+    try:
+        DRIVER.parameters(f"{head}{text}@{rest}", {})
+    except ConfigurationError as error:
+        refused = error
+    assert "S3CRET" not in "".join(traceback.format_exception(refused) if refused else "")
 
 
 def test_option_files_count(tmp_path: Path) -> None:

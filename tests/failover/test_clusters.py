@@ -8,15 +8,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, cast
 
+import mysql.connector
 import psycopg
 import pytest
 
 import aurora_actors
 from aurora_actors import FailoverSuccessError
+from aurora_actors.actors.cluster import Identity
 from aurora_actors.actors.system import system
-from aurora_actors.lab import PostgresLab
+from aurora_actors.lab import MysqlLab, PostgresLab
 
 
 def connect(lab: PostgresLab, endpoint: str = "writer", **parameters: Any) -> Any:
@@ -36,6 +40,40 @@ def test_two_clusters_in_one_process_never_mix() -> None:
                 one.execute("SELECT 1")
             names = [conn.execute("SELECT aurora_db_instance_identifier()").fetchone()[0] for conn in (one, other)]
             assert names == [orders.writer, people.writer]
+
+
+@pytest.mark.parametrize("postgres_first", [True, False])
+def test_engines_with_the_same_names_never_mix(
+    aurora_lab: PostgresLab, aurora_mysql_lab: MysqlLab, postgres_first: bool
+) -> None:
+    assert aurora_lab.writer_endpoint == aurora_mysql_lab.writer_endpoint
+
+    def opened(lab: PostgresLab | MysqlLab) -> Any:
+        driver = psycopg.connect if lab is aurora_lab else mysql.connector.connect
+        return aurora_actors.connect(driver, lab.conninfo(), resolve=lab.resolve, autocommit=True)
+
+    labs = (aurora_lab, aurora_mysql_lab) if postgres_first else (aurora_mysql_lab, aurora_lab)
+    with opened(labs[0]) as one:
+        aurora_lab.failover("database-2", how="planned")
+        aurora_mysql_lab.failover("database-3", how="planned")
+        with opened(labs[1]) as other:
+            assert len(system.clusters) == 2
+            for conn, lab in ((one, labs[0]), (other, labs[1])):
+                with suppress(FailoverSuccessError), conn.cursor() as cursor:
+                    cursor.execute("CREATE TABLE t (id int)")
+                assert conn._aa_link.proxy.host.id == lab.writer
+                ports = {host.port for host in conn._aa_link.proxy.control.cell.view.topology.hosts}
+                assert ports == {lab.address(lab.writer)[1]}
+
+
+@pytest.mark.parametrize("change", [{"engine": "mysql"}, {"cluster_id": "apart"}, {"zone": "?.abc:5433"}])
+def test_what_keeps_clusters_apart(change: dict[str, str]) -> None:
+    one = Identity("pg", "", "?.abc:5432", frozenset({"orders"}), frozenset({"orders-1"}))
+    assert one.is_same(replace(one, labels=frozenset[str]()))
+    assert not one.is_same(replace(one, **cast("dict[str, Any]", change)))
+    bare = replace(one, zone="", addresses=frozenset({("10.0.0.1", 5432)}))
+    assert bare.is_same(replace(bare, labels=frozenset[str]()))
+    assert not bare.is_same(replace(bare, **cast("dict[str, Any]", change)))
 
 
 def test_endpoints_of_one_cluster_share_it(aurora_lab: PostgresLab) -> None:

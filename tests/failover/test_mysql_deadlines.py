@@ -13,7 +13,7 @@ from aurora_actors.lab import MysqlLab
 from tests.failover.mysql_faces import Face, done, in_every_face, query
 
 LONG, SHORT = 30.0, 0.5
-"""Seconds: what never comes in a test, and what is over soon, but not before a busy machine has begun the call."""
+"""Seconds: what never comes in a test, and what is over soon, but seldom before a busy machine has begun the call."""
 SLOW = f"SELECT SLEEP({LONG}) FROM (SELECT 1 UNION SELECT 2) AS t"
 
 
@@ -21,6 +21,9 @@ async def ended(seconds: float, conn: Any, statement: str) -> DeadlineExceededEr
     with pytest.raises(DeadlineExceededError) as caught, deadline(seconds):
         await query(conn, statement)
     assert isinstance(caught.value, OperationalError)
+    if caught.value.outcome is Outcome.NOT_SENT and 0 < seconds < LONG:
+        # It was over before this busy machine had begun: nothing was shown yet.
+        return await ended(2 * seconds, conn, statement)
     return caught.value
 
 
@@ -30,7 +33,7 @@ async def test_a_statement_ends_and_the_connection_goes_on(aurora_mysql_lab: Mys
         await query(conn, "CREATE TEMPORARY TABLE kept (id int)")  # so that nobody moves silently
         error = await ended(SHORT, conn, SLOW)
         assert error.outcome is Outcome.UNKNOWN
-        assert 0 < error.seconds < LONG
+        assert 0 < error.seconds < LONG  # since the call began, which is a little after the deadline was set
         with pytest.raises(aurora_actors.FailoverSuccessError) as caught:
             await query(conn, "SELECT 1")
         assert caught.value.host is not None
@@ -78,7 +81,7 @@ async def test_connect_is_refused_when_it_has_passed(aurora_mysql_lab: MysqlLab,
 async def test_a_frozen_host_does_not_hold_a_connect_up(aurora_mysql_lab: MysqlLab, face: Face) -> None:
     aurora_mysql_lab.freeze(aurora_mysql_lab.writer)
     try:
-        with pytest.raises(DeadlineExceededError, match="the deadline came"), deadline(SHORT):
+        with pytest.raises(DeadlineExceededError, match=r"the deadline came|no time is left"), deadline(SHORT):
             await face.connect(aurora_mysql_lab)
     finally:
         aurora_mysql_lab.thaw(aurora_mysql_lab.writer)

@@ -12,6 +12,9 @@ from aurora_actors.actors.system import system
 from aurora_actors.lab import MysqlLab
 from tests.failover.mysql_faces import Face, done, in_every_face, kill_own_session, query, where
 
+KEPT = "CREATE TEMPORARY TABLE kept (id int)"
+"""A session that has it never moves without an error."""
+
 
 async def told(face: Face, lab: MysqlLab, to: str | None = None) -> None:
     """Another host writes, and a connection that was in use has found out."""
@@ -104,6 +107,7 @@ async def test_a_pooled_connection_survives_and_goes_back(aurora_mysql_lab: Mysq
     conn = await pooled(face, aurora_mysql_lab, name)
     assert type(conn).__name__ == "PooledMySQLConnection"
     assert isinstance(conn._cnx, face.driver_class)
+    await query(conn, KEPT)
     await kill_own_session(aurora_mysql_lab, conn)
     with pytest.raises(FailoverSuccessError):
         await done(conn.ping())
@@ -113,6 +117,7 @@ async def test_a_pooled_connection_survives_and_goes_back(aurora_mysql_lab: Mysq
     assert system.clusters[0].leases == 0
     again = await pooled(face, aurora_mysql_lab, name)
     assert again._cnx._aa_link.proxy.host.id == aurora_mysql_lab.hosts[0]
+    await query(again, KEPT)
     aurora_mysql_lab.failover(how="crash")
     with pytest.raises(FailoverSuccessError):
         await query(again, "SELECT 1")

@@ -235,7 +235,7 @@ class Stage:
         known = Knowledge(topology, verdict or Verdict(at=START - 10), None if settled else START)
         naming = Naming(AuroraPostgres(), parse_instance_pattern(f"?.{ZONE}"), PORT, members)
         return Cluster(
-            "stage", Identity("", f"?.{ZONE}", frozenset({"database"})), naming, known,
+            "stage", Identity("pg", "", f"?.{ZONE}:{PORT}", frozenset({"database"})), naming, known,
             refresh=30.0, least=(0.0, 0.0), grace=60.0, timer=HandClock(START), idle=lambda _: None,
         )  # fmt: skip
 

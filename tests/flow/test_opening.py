@@ -29,6 +29,7 @@ DOWN = psycopg.OperationalError("connection refused")
 
 @pytest.fixture(autouse=True)
 def no_cluster_left() -> Iterator[None]:
+    system.stop(0.0)
     yield
     system.stop(0.0)
 
@@ -210,7 +211,7 @@ CASES = {
 
 
 def opening(made: Stage, case: Case, plugins: tuple[type[Plugin], ...] = ()) -> tuple[Any, Any]:
-    plan = Plan(((case.endpoint, PORT),), "", case.asked, True, case.dialect, None)
+    plan = Plan(((case.endpoint, PORT),), "pg", "", case.asked, True, case.dialect, None)
     if case.known:
         first = made.cluster("db-1")
         cluster = system.join(plan.seed, first.identity, lambda: made.cluster("db-1"))
@@ -232,7 +233,7 @@ def test_opening(name: str, colour: str, monkeypatch: pytest.MonkeyPatch) -> Non
         if case.known and "db-1" not in roles:
             made.roles["db-1"] = W
             first = made.cluster("db-1")
-            system.join(("", case.endpoint, PORT), first.identity, lambda: first)
+            system.join(("pg", "", case.endpoint, PORT), first.identity, lambda: first)
             del made.roles["db-1"]
         if isinstance(case.on, str):
             proxy, wire = opening(made, case)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from aurora_actors.lab import LabError, PostgresLab, ServerUnavailable, addresses, packet_filter
+from aurora_actors.lab import LabError, PostgresLab, ServerUnavailable, addresses, packet_filter, reaping
 from aurora_actors.lab.account import server_account
 from aurora_actors.lab.binaries import find_binaries
 from aurora_actors.lab.pytest_plugin import LabPool
@@ -95,6 +95,38 @@ def test_nothing_is_left_when_the_process_is_killed() -> None:
     eventually(lambda: not any(is_running(int(id_)) for id_ in ids))
     assert Path(directory).name.replace("-", "_") not in packet_filters()
     assert address not in packet_filters()
+
+
+def test_what_a_killed_lab_and_its_killed_keeper_left_goes_with_the_next_start() -> None:
+    parent = Path(tempfile.mkdtemp(prefix="aurora-test-"))
+    parent.chmod(0o755)
+    owning = (
+        "import pathlib, sys; from aurora_actors.lab import reaping\n"
+        "claim = reaping.claimed(pathlib.Path(sys.argv[1])); print(claim, flush=True); sys.stdin.read()"
+    )
+    try:
+        orphan, unmarked, link = (parent / f"{reaping.PREFIX}{name}" for name in ("orphan", "unmarked", "link"))
+        for directory in (orphan, unmarked, parent / "elsewhere"):
+            directory.mkdir()
+        (parent / "elsewhere" / reaping.OWNER).touch()
+        link.symlink_to(parent / "elsewhere")
+        owner = subprocess.Popen(
+            [sys.executable, "-c", owning, str(orphan)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with owner:
+            assert owner.stdout is not None
+            assert owner.stdout.readline()
+            with PostgresLab(hosts=1, directory=parent) as lab:
+                reaping.sweep_orphans(parent)
+                assert lab.directory.is_dir()
+                assert orphan.is_dir()
+            owner.send_signal(signal.SIGKILL)
+        with PostgresLab(hosts=1, directory=parent):
+            assert not orphan.exists()
+        assert {path.name for path in parent.iterdir()} == {unmarked.name, link.name, "elsewhere"}
+        assert (link / reaping.OWNER).exists()
+    finally:
+        shutil.rmtree(parent)
 
 
 def packet_filters() -> str:
