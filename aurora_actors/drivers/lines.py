@@ -12,9 +12,12 @@ import socket
 import struct
 import sys
 import threading
+import weakref
+from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
+from aurora_actors.actors.forking import on_fork
 from aurora_actors.model.health import Detection
 
 __all__ = ["Line", "Path"]
@@ -40,7 +43,7 @@ class Path(NamedTuple):
 class Line:
     """One duplicate, closed with its connection. Any thread; in a forked child nothing is shut."""
 
-    __slots__ = ("_lock", "_pid", "_socket")
+    __slots__ = ("__weakref__", "_lock", "_pid", "_socket")
 
     def __init__(self, descriptor: int) -> None:
         """Duplicate *descriptor*. Raises ``OSError`` when there are no descriptors left."""
@@ -48,6 +51,7 @@ class Line:
         self._pid = os.getpid()
         self._socket: socket.socket | None = None
         self._socket = socket.socket(fileno=os.dup(descriptor))
+        _lines.add(self)
 
     def __del__(self) -> None:
         # The connection was dropped without close(): the driver warns of it, once is enough.
@@ -70,6 +74,11 @@ class Line:
             except OSError:
                 return False  # the other side was sooner
             return True
+
+    def inherited(self) -> tuple[int, int] | None:
+        """In a forked child: what identifies the socket, which is the parent's; None: it was closed."""
+        self._lock = threading.Lock()  # whoever held it does not exist here
+        return _identity(self._socket.fileno()) if self._socket is not None else None
 
     def keep_alive(self, detection: Detection) -> None:
         """Have the kernel ask whether the path still stands, where nobody has asked it to: it is the only one that can find
@@ -122,3 +131,34 @@ class Line:
                 return False
             except OSError:
                 return True
+
+
+_lines: weakref.WeakSet[Line] = weakref.WeakSet()
+
+
+def _part() -> None:
+    """In a forked child: put a socket whose other side is gone in place of each one that the parent's connections use.
+
+    Whatever closes such a connection then, its driver, a garbage collection or the end of the process, says goodbye to
+    nobody; what is called on it fails; and a server notices the end of the parent, though its children live on.
+    """
+    theirs = {line.inherited() for line in _lines} - {None}
+    if not theirs:
+        return
+    nobody, other = socket.socketpair()
+    other.close()
+    with nobody:
+        # Of macOS, too. Drivers keep their descriptors where they like, so that all of the process are looked at.
+        for name in os.listdir("/dev/fd"):
+            if _identity(int(name)) in theirs:
+                os.dup2(nobody.fileno(), int(name), inheritable=False)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    with suppress(OSError):
+        status = os.fstat(descriptor)
+        return status.st_dev, status.st_ino
+    return None
+
+
+on_fork(_part)

@@ -66,6 +66,8 @@ class Tie:
         *operation* tells what was under way; None: the fault is none of ours after all.
         """
         proxy = self.proxy
+        if proxy is not None and os.getpid() != proxy.pid:
+            return self._inherited(error)
         if proxy is None or not self.acts:
             return error
         fault = proxy.fault(failure)
@@ -101,6 +103,18 @@ class Tie:
         """The error for a call that its deadline ended; *closed*: with its session."""
         outcome, seconds = outcome_of(operation), monotonic() - began
         return self._overdue(overdue(operation.name, seconds, outcome, closed=closed), outcome, seconds)
+
+    def _inherited(self, error: Exception) -> Exception:
+        """In a forked child: the session is the parent's, and nothing of what was asked for was sent to it."""
+        assert self.proxy is not None
+        kind: type[errors.FailoverError] = self.proxy.driver.error(errors.FailoverError)
+        raised = kind(
+            f"this connection to {self.proxy.host} belongs to process {self.proxy.pid}, from which process {os.getpid()} was"
+            " forked: nothing was sent. Connect anew in the child",
+            outcome=Outcome.NOT_SENT,
+        )
+        raised.__cause__ = error
+        return raised
 
     def _overdue(self, message: str, outcome: Outcome, seconds: float) -> Exception:
         assert self.proxy is not None
