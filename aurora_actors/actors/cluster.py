@@ -144,9 +144,10 @@ class Cluster:
         """Keep the cluster alive for one more connection."""
         with self._lock:
             same = next((known for known in self._uses if known.is_like(access)), access)
-            self._uses[same] = self._uses.get(same, 0) + 1
-            self._accesses = tuple(self._uses)
+            self._accesses = (*(known for known in self._uses if known is not same), same)
             self._started()
+            # Counted last: a signal handler that raises before would leave a use that nobody ends.
+            self._uses[same] = self._uses.get(same, 0) + 1
             return Lease(self, same)
 
     def released(self, lease: Lease) -> None:

@@ -164,6 +164,9 @@ def _made(base: Any) -> type[Any]:
                 return base_wait(self, gen, *args, **kwargs)
             except psycopg.Error as error:
                 return run_blocking(self._aa_link.failed(self, error, gen))
+            except BaseException:
+                self._aa_link.cut_off(self)
+                raise
             finally:
                 self._aa_busy_since = 0.0
 

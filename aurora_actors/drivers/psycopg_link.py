@@ -139,11 +139,13 @@ class Link(Tie):
             if effects is None or effects or self.session.pending:
                 self._took_none(conn, effects)
             if isinstance(error, DeadlineExceededError) or not isinstance(error, psycopg.Error):
+                self.cut_off(conn)
                 raise
             return await self.failed(conn, error, gen)
         except BaseException:
             # Cut off: whether the statement succeeded nobody knows.
             self.clean = self.clean and effects is not None and only_transactions(effects)
+            self.cut_off(conn)
             raise
         else:
             if effects is None or effects or self.session.pending:
@@ -252,6 +254,13 @@ class Link(Tie):
             return self._operation(conn, found, gen, refused=fault is Fault.READ_ONLY)
 
         return await self.answer(error, failure_of(error, conn), operation)
+
+    def cut_off(self, conn: Any) -> None:
+        """A call ended by what is no error of the driver's. psycopg has the server cancel a statement only for Ctrl-C and
+        for tasks; any other answer would still come, and be taken for the next statement's."""
+        if self.acts and conn._pipeline is None and conn.pgconn.transaction_status == ACTIVE:
+            self.leave()
+            conn.pgconn.finish()
 
     def take(self, conn: Any, spare: Any) -> None:
         """Go on with *spare*: now, or when the block is left that has to meet its dead connection."""

@@ -10,6 +10,7 @@ from aurora_actors import errors
 from aurora_actors.actors.complaints import HELD_UP_SECONDS, Origin, complain, described
 from aurora_actors.flow.chain import Guard, Hook, Proceed, composed
 from aurora_actors.flow.discovery import origin_of
+from aurora_actors.flow.interrupts import interrupt_in
 from aurora_actors.model.health import Detection
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.selection import Strategy, Weights, random_host
@@ -81,7 +82,9 @@ class Plugins:
                 self._complain(plugin, "choose_host", f"it chose {chosen!r}, which is none of those it was given")
         try:
             host = strategy(hosts, weights, turn, chance)
-        except Exception as error:  # noqa: BLE001 - a host selector may raise anything
+        except Exception as error:
+            if interrupt_in(error) is not None:
+                raise
             problem: Exception | str = error
         else:
             if host in hosts:
@@ -107,7 +110,9 @@ class Plugins:
         began = monotonic()
         try:
             return function(*arguments)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        except Exception as error:
+            if interrupt_in(error) is not None:
+                raise
             self._complain(plugin, hook, error)
             return None
         finally:

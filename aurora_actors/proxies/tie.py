@@ -11,6 +11,7 @@ from aurora_actors import errors
 from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Failure
 from aurora_actors.errors import FailoverSuccessError
+from aurora_actors.flow.interrupts import interrupt_in
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.deadlines import overdue, past
 from aurora_actors.model.faults import Fault
@@ -66,6 +67,8 @@ class Tie:
         *operation* tells what was under way; None: the fault is none of ours after all.
         """
         proxy = self.proxy
+        if (interrupt := interrupt_in(error)) is not None:
+            raise interrupt
         if proxy is not None and os.getpid() != proxy.pid:
             return self._inherited(error)
         if proxy is None or not self.acts:
@@ -109,8 +112,8 @@ class Tie:
         assert self.proxy is not None
         kind: type[errors.FailoverError] = self.proxy.driver.error(errors.FailoverError)
         raised = kind(
-            f"this connection to {self.proxy.host} belongs to process {self.proxy.pid}, from which process {os.getpid()} was"
-            " forked: nothing was sent. Connect anew in the child",
+            f"this connection to {self.proxy.host} belongs to process {self.proxy.pid}, from which process {os.getpid()}"
+            " was forked: nothing was sent. Connect anew in the child",
             outcome=Outcome.NOT_SENT,
         )
         raised.__cause__ = error
