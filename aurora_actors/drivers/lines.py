@@ -7,6 +7,7 @@ socket. The duplicate names the same socket for as long as it is open, whatever 
 from __future__ import annotations
 
 import os
+import pathlib
 import select
 import socket
 import struct
@@ -149,9 +150,9 @@ def _part() -> None:
     other.close()
     with nobody:
         # Of macOS, too. Drivers keep their descriptors where they like, so that all of the process are looked at.
-        for name in os.listdir("/dev/fd"):
-            if _identity(int(name)) in theirs:
-                os.dup2(nobody.fileno(), int(name), inheritable=False)
+        for descriptor in [int(path.name) for path in pathlib.Path("/dev/fd").iterdir()]:
+            if _identity(descriptor) in theirs:
+                os.dup2(nobody.fileno(), descriptor, inheritable=False)
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:

@@ -66,9 +66,11 @@ def test_a_child_that_exits_says_goodbye_to_nobody(aurora_lab: PostgresLab) -> N
 
 
 def test_using_a_connection_of_the_parent_s_is_one_clear_error(aurora_lab: PostgresLab) -> None:
+    told = f"belongs to process {os.getpid()}.*Connect anew"
     with connect(aurora_lab) as conn:
+
         def work() -> str:
-            with pytest.raises(psycopg.OperationalError, match=f"belongs to process {os.getppid()}.*Connect anew") as caught:
+            with pytest.raises(psycopg.OperationalError, match=told) as caught:
                 conn.execute("SELECT 1")
             assert isinstance(caught.value, FailoverError)
             assert caught.value.outcome is Outcome.NOT_SENT
