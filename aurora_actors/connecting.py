@@ -10,6 +10,7 @@ from aurora_actors.deadlines import limited, nearest
 from aurora_actors.drivers.base import Access, Driver
 from aurora_actors.errors import ConfigurationError, DeadlineExceededError, Outcome
 from aurora_actors.flow import discovery
+from aurora_actors.flow.interrupts import pass_interrupt
 from aurora_actors.flow.io import BlockingIo, Io
 from aurora_actors.flow.opening import Plan, opened
 from aurora_actors.flow.recovering import set_up, tries_again
@@ -111,6 +112,7 @@ async def _opened_in_time(proxy: Proxy, plan: Plan) -> Any:
     try:
         return await _made(proxy, plan, until)
     except tries_again(proxy) as error:
+        pass_interrupt(error)
         seconds = proxy.io.now() - began
         if proxy.io.now() < until:
             raise

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from inspect import iscoroutine
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from aurora_actors.flow.interrupts import interrupt_in
+from aurora_actors.flow.interrupts import pass_interrupt
 from aurora_actors.flow.running import Flow, FlowError
 
 __all__ = ["Guard", "Hook", "Proceed", "composed"]
@@ -92,7 +92,8 @@ def _guarded(hook: Hook[C, R], proceed: Proceed[C, R], guard: Guard[R]) -> Proce
         except guard.speaks:
             raise
         except Exception as error:
-            if error is rest.error or interrupt_in(error) is not None:
+            pass_interrupt(error)
+            if error is rest.error:
                 raise
             if isinstance(error, FlowError):
                 error.answered = True

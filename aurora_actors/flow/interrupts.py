@@ -10,11 +10,11 @@ import signal
 from types import CodeType
 from typing import Any
 
-__all__ = ["interrupt_in"]
+__all__ = ["pass_interrupt"]
 
 
-def interrupt_in(error: BaseException) -> BaseException | None:
-    """What a signal handler raised, if that is why there is *error*: the error itself, or what a driver made its own of.
+def pass_interrupt(error: BaseException) -> None:
+    """Raise what a signal handler raised, if that is why there is *error*: itself, or what a driver made its own error of.
 
     Known by its traceback, in which the handler stands. ``__context__`` is not looked at: an application that cleans up
     after an interrupt has it there for whatever fails then.
@@ -25,10 +25,9 @@ def interrupt_in(error: BaseException) -> BaseException | None:
         trace = seen.__traceback__
         while trace is not None:
             if trace.tb_frame.f_code in codes:
-                return seen
+                raise seen
             trace = trace.tb_next
         seen = seen.__cause__
-    return None
 
 
 def _code(handler: Any) -> CodeType | None:

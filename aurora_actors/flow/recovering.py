@@ -12,7 +12,7 @@ from aurora_actors.actors.cluster import Cluster
 from aurora_actors.actors.messages import FindHost
 from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Wire
-from aurora_actors.flow.interrupts import interrupt_in
+from aurora_actors.flow.interrupts import pass_interrupt
 from aurora_actors.model.deadlines import advice, overdue
 from aurora_actors.model.failover import Want, explained
 from aurora_actors.model.faults import Fault
@@ -107,8 +107,7 @@ async def failed_over(proxy: Proxy, control: Cluster, call: Recover) -> Exceptio
         try:
             ledger, outcome = await _moved(proxy, control, host, until, ledger, call.operation)
         except tries_again(proxy) as error:
-            if interrupt_in(error) is not None:
-                raise
+            pass_interrupt(error)
             attempts.append(Attempt(str(host), began - call.at, _line(error)))
             await io.sleep(max(0.0, min(io.jitter(pause(len(attempts))), until - io.now())))
             want = _wanted_now(proxy, want, host, began, error)
@@ -165,8 +164,7 @@ async def _moved(
         try:
             await set_up(proxy, spare, until)
         except Exception as error:
-            if interrupt_in(error) is not None:
-                raise
+            pass_interrupt(error)
             raise SetUpFailed(f"on_connect failed: {type(error).__name__}: {_line(error)}") from error
         if proxy.settings.transfer_session_state_on_switch:
             ledger = replace(ledger, lacking=await io.restore(proxy.wire, spare, proxy.login_limit(until)))

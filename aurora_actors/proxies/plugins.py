@@ -10,7 +10,7 @@ from aurora_actors import errors
 from aurora_actors.actors.complaints import HELD_UP_SECONDS, Origin, complain, described
 from aurora_actors.flow.chain import Guard, Hook, Proceed, composed
 from aurora_actors.flow.discovery import origin_of
-from aurora_actors.flow.interrupts import interrupt_in
+from aurora_actors.flow.interrupts import pass_interrupt
 from aurora_actors.model.health import Detection
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.selection import Strategy, Weights, random_host
@@ -82,9 +82,8 @@ class Plugins:
                 self._complain(plugin, "choose_host", f"it chose {chosen!r}, which is none of those it was given")
         try:
             host = strategy(hosts, weights, turn, chance)
-        except Exception as error:
-            if interrupt_in(error) is not None:
-                raise
+        except Exception as error:  # noqa: BLE001 - a host selector may raise anything
+            pass_interrupt(error)
             problem: Exception | str = error
         else:
             if host in hosts:
@@ -110,9 +109,8 @@ class Plugins:
         began = monotonic()
         try:
             return function(*arguments)
-        except Exception as error:
-            if interrupt_in(error) is not None:
-                raise
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            pass_interrupt(error)
             self._complain(plugin, hook, error)
             return None
         finally:
@@ -133,6 +131,7 @@ def _made(proxy: Proxy, kind: type[Plugin]) -> Plugin:
     except errors.Error:
         raise
     except Exception as error:
+        pass_interrupt(error)
         raise errors.PluginError(f"{_origin(kind)} cannot be made: {described(error)}") from error
 
 

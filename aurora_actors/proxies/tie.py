@@ -11,7 +11,7 @@ from aurora_actors import errors
 from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Failure
 from aurora_actors.errors import FailoverSuccessError
-from aurora_actors.flow.interrupts import interrupt_in
+from aurora_actors.flow.interrupts import pass_interrupt
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.deadlines import overdue, past
 from aurora_actors.model.faults import Fault
@@ -67,8 +67,7 @@ class Tie:
         *operation* tells what was under way; None: the fault is none of ours after all.
         """
         proxy = self.proxy
-        if (interrupt := interrupt_in(error)) is not None:
-            raise interrupt
+        pass_interrupt(error)
         if proxy is not None and os.getpid() != proxy.pid:
             return self._inherited(error)
         if proxy is None or not self.acts:
