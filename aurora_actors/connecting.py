@@ -24,6 +24,7 @@ from aurora_actors.proxies.credentials import credentials
 from aurora_actors.proxies.marker import checked
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.settings import SETTINGS, Settings, split
+from aurora_actors.settings_table import plain
 
 __all__ = ["connect", "opening"]
 
@@ -52,7 +53,7 @@ async def opening(
     merged = driver.parameters(conninfo, parameters)
     classes = discovery.plugin_classes(_names(merged, "plugins"))
     monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or Settings().monitors}
-    providers = tuple(name.lower() for name in _names(merged, "idp_name") or ())
+    providers = tuple(str(value).strip().lower() for value in _spelt(merged, "idp_name").values() if value)
     rows = discovery.parameters(tuple(classes), tuple(monitors.values()), driver.keys, providers)
     codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
     settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
@@ -186,10 +187,16 @@ def _loaded(name: str, complaint: str) -> Driver:
 
 def _names(merged: dict[str, Any], parameter: str) -> list[str] | None:
     """The names in a list that has to be known before the other parameters are, however its own name is spelt."""
-    spellings = (parameter, *SETTINGS[parameter].aliases)
-    spelt = {key: value for key, value in merged.items() if key.strip().lower().replace("-", "_") in spellings}
+    spelt = _spelt(merged, parameter)
+    if not spelt:
+        return None
     settings, _ = split(spelt, ())
     return list(getattr(settings, parameter)) if parameter in settings.given else None
+
+
+def _spelt(merged: dict[str, Any], parameter: str) -> dict[str, Any]:
+    spellings = (parameter, *SETTINGS[parameter].aliases)
+    return {key: value for key, value in merged.items() if plain(key) in spellings}
 
 
 def _selector(name: str) -> Strategy:
