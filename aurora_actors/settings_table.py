@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -327,6 +328,7 @@ _ROWS = (*_CORE, *_TOPOLOGY, *_FAILOVER, *_INITIAL_CONNECTION, *_HOST_SELECTORS,
 SETTINGS: Mapping[str, Setting] = MappingProxyType({row.name: row for row in _ROWS})
 
 
+@lru_cache(1024)  # names are few, and each is looked at several times in every connect
 def plain(key: str) -> str:
     """A name without regard to case, `-` and `_`."""
     return key.strip().lower().replace("-", "_")

@@ -10,6 +10,7 @@ from aurora_actors import FailoverError, FailoverSuccessError
 from aurora_actors.lab import PostgresLab
 from tests.failover.applications import kill_own_session
 from tests.failover.colours import Colour
+from tests.lab.sessions import eventually
 
 STATE = (
     *("work_mem", "search_path", "TimeZone", "application_name", "default_transaction_isolation", "client_encoding"),
@@ -93,6 +94,7 @@ def test_an_idle_switch_with_what_can_be_replayed_is_silent(
         aurora_lab.failover(how="planned")
         with colour.connect(aurora_lab, autocommit=True) as used:
             assert used.execute("SELECT aurora_db_instance_identifier()").fetchone() == (aurora_lab.writer,)
+        eventually(lambda: conn.stale)
         assert conn.execute("SELECT aurora_db_instance_identifier()").fetchone() == (aurora_lab.writer,)
 
 
