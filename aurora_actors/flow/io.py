@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import selectors
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager
 from inspect import isawaitable
+from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -196,40 +197,61 @@ def _nearer(until: float | None) -> float | None:
 
 
 class _Logins:
-    """The turns of all threads of the process."""
+    """The turns of all threads of the process.
+
+    They lie in a queue of the interpreter's own, and come back when nobody holds them any more: a signal handler may
+    raise between any two steps of Python code, and a semaphore of ``threading`` would stay locked by that for ever.
+    """
+
+    generation = 0
 
     def __init__(self) -> None:
         self.reset()
         on_fork(self.reset)
 
     def reset(self) -> None:
-        self._turns = threading.BoundedSemaphore(LOGINS_AT_ONCE)
+        self.generation += 1
+        self.turns: SimpleQueue[_Turn] = SimpleQueue()
+        for _ in range(LOGINS_AT_ONCE):
+            self.turns.put(_Turn(self.generation))
 
-    @contextmanager
-    def turn(self, until: float | None) -> Iterator[None]:
-        turns = self._turns
-        if not turns.acquire(timeout=None if until is None else max(0.0, until - monotonic())):
-            raise DeadlineExceeded("no turn to log in came before the deadline")
+    def take(self, until: float | None) -> _Turn:
+        """Raises ``DeadlineExceeded``."""
         try:
-            yield
-        finally:
-            turns.release()
+            return self.turns.get(timeout=None if until is None else max(0.0, until - monotonic()))
+        except Empty:
+            raise DeadlineExceeded("no turn to log in came before the deadline") from None
+
+
+class _Turn:
+    """The right to log in, for as long as somebody holds it."""
+
+    __slots__ = ("_generation",)
+
+    def __init__(self, generation: int) -> None:
+        self._generation = generation
+
+    def __del__(self) -> None:
+        # When the interpreter ends there is nobody left to give it back to.
+        if self._generation == getattr(_logins, "generation", 0):
+            _logins.turns.put(_Turn(self._generation))
 
 
 _logins = _Logins()
 
 
-class _Turn(AbstractAsyncContextManager[None]):
+class _InTurn(AbstractAsyncContextManager[None]):
     """A turn of a thread, for a flow."""
 
     def __init__(self, until: float | None) -> None:
-        self._turn = _logins.turn(until)
+        self._until = until
+        self._turn: _Turn | None = None
 
     async def __aenter__(self) -> None:
-        self._turn.__enter__()
+        self._turn = _logins.take(self._until)
 
     async def __aexit__(self, *error: Any) -> None:
-        self._turn.__exit__(*error)
+        self._turn = None
 
 
 class BlockingIo(Face):
@@ -295,7 +317,7 @@ class BlockingIo(Face):
         _select(fd, selectors.EVENT_WRITE, until)
 
     def _login_turn(self, until: float | None) -> AbstractAsyncContextManager[None]:
-        return _Turn(until)
+        return _InTurn(until)
 
 
 def _select(fd: int, event: int, until: float) -> None:
