@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from inspect import isawaitable
+from time import monotonic
 from typing import Any
 
 import mysql.connector
@@ -22,7 +23,10 @@ import aurora_actors
 import aurora_actors.aio
 from aurora_actors.lab import MysqlLab
 
-__all__ = ["BOUND_SECONDS", "FACES", "WHO", "Face", "begun", "done", "in_every_face", "kill_own_session", "query", "where"]
+__all__ = [
+    "BOUND_SECONDS", "FACES", "WHO", "Face", "begun", "done", "in_every_face", "kill_own_session", "monitors_log_in_again",
+    "query", "where",
+]  # fmt: skip
 
 BOUND_SECONDS = 30.0
 """A bound on what takes milliseconds; only a failing test waits for it."""
@@ -149,3 +153,15 @@ class begun:  # noqa: N801 - reads as a word of the test
         await asyncio.to_thread(self._thread.join, BOUND_SECONDS)
         assert self._result, "the call was never ended"
         return self._result[0]
+
+
+async def monitors_log_in_again(conn: Any) -> None:
+    """End the sessions of the monitors that log in as the user of *conn*, and wait for the next one."""
+    others = "FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1) AND id <> CONNECTION_ID()"
+    ended = [number for (number,) in await query(conn, f"SELECT id {others}")]
+    for number in ended:
+        await query(conn, f"KILL {number}")
+    newest = max(ended, default=conn.connection_id)
+    until = monotonic() + BOUND_SECONDS
+    while not await query(conn, f"SELECT id {others} AND id > {newest} AND command = 'Sleep'"):
+        assert monotonic() < until, "no monitor logged in again"

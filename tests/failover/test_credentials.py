@@ -17,7 +17,7 @@ from aurora_actors.lab import MysqlLab, PostgresLab
 from aurora_actors.psycopg import Connection
 from tests.failover.applications import MONITOR
 from tests.failover.colours import Colour
-from tests.failover.mysql_faces import BOUND_SECONDS, Face, in_every_face, query
+from tests.failover.mysql_faces import BOUND_SECONDS, Face, in_every_face, monitors_log_in_again, query
 
 ROTATED = "rotated-words"
 QUICK: dict[str, Any] = {"plugins": "failover,efm", "topology_refresh_ms": 200, "cluster_topology_high_refresh_rate_ms": 50}
@@ -98,17 +98,7 @@ async def test_mysql_sessions_and_monitors_survive_a_rotated_password(aurora_mys
         await rotate(conn, ROTATED)
         try:
             keeper.password = ROTATED
-            others = (
-                "FROM information_schema.processlist"
-                " WHERE user = SUBSTRING_INDEX(USER(), '@', 1) AND id <> CONNECTION_ID()"
-            )
-            ended = [number for (number,) in await query(conn, f"SELECT id {others}")]
-            for number in ended:
-                await query(conn, f"KILL {number}")
-            newest = max(ended, default=conn.connection_id)
-            until = monotonic() + BOUND_SECONDS
-            while not await query(conn, f"SELECT id {others} AND id > {newest} AND command = 'Sleep'"):
-                assert monotonic() < until, "no monitor logged in again"
+            await monitors_log_in_again(conn)
             aurora_mysql_lab.failover()
             with pytest.raises(FailoverSuccessError):
                 await query(conn, "SELECT 1")

@@ -15,7 +15,7 @@ from aurora_actors_plugins import aws, iam, tokens
 from aurora_actors_plugins.aws import Keeping
 from tests.failover.applications import MONITOR
 from tests.failover.colours import Colour
-from tests.failover.mysql_faces import BOUND_SECONDS, Face, in_every_face, query
+from tests.failover.mysql_faces import BOUND_SECONDS, Face, in_every_face, monitors_log_in_again, query
 
 USER = "iam_user"
 QUICK: dict[str, Any] = {
@@ -94,16 +94,7 @@ async def test_mysql_sessions_and_monitors_log_in_with_the_token_of_the_moment(
     async with face.connection(aurora_mysql_lab, **QUICK, **verified) as conn:
         monkeypatch.setattr(tokens, "_kept", Keeping())
         before = len(signed)
-        others = (
-            "FROM information_schema.processlist WHERE user = SUBSTRING_INDEX(USER(), '@', 1) AND id <> CONNECTION_ID()"
-        )
-        ended = [number for (number,) in await query(conn, f"SELECT id {others}")]
-        for number in ended:
-            await query(conn, f"KILL {number}")
-        newest = max(ended, default=conn.connection_id)
-        until = monotonic() + BOUND_SECONDS
-        while not await query(conn, f"SELECT id {others} AND id > {newest} AND command = 'Sleep'"):
-            assert monotonic() < until, "no monitor logged in again"
+        await monitors_log_in_again(conn)
         assert len(signed) > before
         aurora_mysql_lab.failover()
         with suppress(FailoverSuccessError):  # an idle session that was told of it moves without one
