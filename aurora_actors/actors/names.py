@@ -17,7 +17,7 @@ from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 
 from .forking import on_fork
 
-__all__ = ["Names", "Waiting", "names", "set_resolver", "system_resolver"]
+__all__ = ["FRESH_SECONDS", "Names", "Waiting", "names", "set_resolver", "system_resolver"]
 
 PATIENCE_SECONDS = 1.0
 """How long a look-up may take before the last good answer is used instead: DNS that fails slowly is common while a
@@ -26,6 +26,9 @@ WORKERS = 3
 """Look-ups under way at the same time; more would only queue in the system's resolver."""
 STUCK_SECONDS = 0.25
 """One look-up at a time is enough while each takes less: another worker starts only behind one that takes longer."""
+FRESH_SECONDS = 0.1
+"""Whoever goes to a host that somebody has just looked up goes where that one went: far less than any DNS answer may be
+kept for, and enough that a crowd which moves to a new writer does not look its name up one by one."""
 IDLE_SECONDS = 5.0
 """A worker with nothing to do ends after this long."""
 
@@ -83,7 +86,7 @@ class Names:
         """Start afresh, as in a forked child, where the workers are gone."""
         self._lock = threading.Lock()
         self._pending: dict[tuple[Resolver, str, int], Future[Addresses]] = {}
-        self._good: dict[tuple[Resolver, str, int], Addresses] = {}
+        self._good: dict[tuple[Resolver, str, int], tuple[float, Addresses]] = {}
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._workers = 0
         self._idle = 0
@@ -105,16 +108,21 @@ class Names:
         waiting: Waiting,
         seconds: float = PATIENCE_SECONDS,
         longest: float | None = None,
+        fresh: float = 0.0,
     ) -> Place:
         """The same for whoever waits through *waiting*. A socket directory is where it says, and nothing is asked.
 
         *longest*: how many seconds to wait where there is no good answer of before, if not *seconds*.
+        *fresh*: how many seconds old an answer may be to be taken without asking.
         """
         if not host or parse_endpoint(host).kind is EndpointKind.SOCKET:
             return Place(host, ((host, port),))
         resolver = self.effective(own) or system_resolver
         key = (resolver, host, port)
-        if longest is not None and key not in self._good:
+        known = self._good.get(key)
+        if known is not None and monotonic() - known[0] < fresh:
+            return Place(host, known[1])
+        if longest is not None and known is None:
             seconds = longest
         try:
             addresses = await waiting.wait(self._asked(key), monotonic() + seconds)
@@ -124,7 +132,7 @@ class Names:
                 if isinstance(error, TimeoutError):
                     raise OSError(f"no answer to the look-up of {host!r} within {seconds:.1f} s") from None
                 raise
-            addresses = known
+            addresses = known[1]
         return Place(host, addresses)
 
     async def canonical(self, own: Resolver | None, host: str, waiting: Waiting) -> str:
@@ -165,11 +173,12 @@ class Names:
     def _resolve(self, key: tuple[Resolver, str, int], reply: Future[Addresses]) -> None:
         resolver, host, port = key
         addresses: Addresses = ()
+        began = monotonic()
         try:
             addresses = tuple((str(address), int(number)) for address, number in resolver(host, port))
             if not addresses:
                 raise OSError(f"{host!r} stands for no address")
-            self._good[key] = addresses
+            self._good[key] = began, addresses
         except BaseException as error:  # noqa: BLE001 - it is the answer
             outcome: BaseException | None = error
         else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from aurora_actors.actors.asking import DeadlineExceeded, ask
 from aurora_actors.actors.base import Ref, Request
 from aurora_actors.actors.forking import on_fork
-from aurora_actors.actors.names import names
+from aurora_actors.actors.names import FRESH_SECONDS, names
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
@@ -155,7 +155,8 @@ class Face:
 
     async def place(self, access: Access, host: Host | None, until: float | None) -> Place | None:
         if host is not None:
-            return await names.found(access.resolve, host.endpoint, host.port, self, longest=_left(until))
+            longest = _left(until)
+            return await names.found(access.resolve, host.endpoint, host.port, self, longest=longest, fresh=FRESH_SECONDS)
         if names.effective(access.resolve) is None:
             return None
         seeds = self._driver.seeds(access.parameters)
