@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Generator
 from inspect import isawaitable
 from time import monotonic
 from typing import Any
 
 import psycopg
+from psycopg import waiting
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, nearest
 
@@ -16,6 +18,8 @@ __all__ = ["Overdue", "Steps", "cancelled", "connecting", "pace"]
 PAUSE_SECONDS = 0.1
 """How long psycopg itself sleeps at most before it looks whether it was interrupted."""
 SHORTEST_PAUSE_SECONDS = 0.001
+
+_EVENTS = {waiting.WAIT_R: 1, waiting.WAIT_W: 4, waiting.WAIT_RW: 5}  # select.POLLIN, select.POLLOUT
 
 
 class Overdue(Exception):
@@ -50,14 +54,40 @@ def pace(args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> dict[st
     return {**own, **kwargs}
 
 
-def connecting(base: Callable[..., Any]) -> Callable[..., Any]:
-    """psycopg's ``_connect_gen``, ended at the deadline; its own limit is of two whole seconds at least."""
+def connecting(base: Callable[..., Any], *, blocks: bool) -> Callable[..., Any]:
+    """psycopg's ``_connect_gen``, ended at the deadline; its own limit is of two whole seconds at least.
+
+    *blocks*: it is driven in a thread, where psycopg makes a selector for each login, and system calls for each step of it.
+    """
 
     def _connect_gen(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
         gen, until = base.__func__(cls, *args, **kwargs), nearest()  # type: ignore[attr-defined]
+        gen = _swift(gen) if blocks and hasattr(select, "poll") else gen
         return gen if until == NEVER else Steps(gen).until(until, psycopg.errors.ConnectionTimeout)
 
     return _connect_gen
+
+
+def _swift(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """*gen* without a selector for as long as psycopg would not look at its deadline either; nearly all logins end in it."""
+    try:
+        fd, wanted = next(gen)
+        until = monotonic() + min(PAUSE_SECONDS, max(0.0, nearest() - monotonic()))
+        while (left := until - monotonic()) > 0:
+            poll = select.poll()
+            poll.register(fd, _EVENTS[wanted])
+            fd, wanted = gen.send(_ready(poll.poll(left * 1000.0)))
+        while True:
+            fd, wanted = gen.send((yield fd, wanted))
+    except StopIteration as stop:
+        return stop.value
+
+
+def _ready(events: list[tuple[int, int]]) -> int:
+    # Errors wake both, as psycopg's selectors have it.
+    happened = events[0][1] if events else 0
+    readable = waiting.READY_R if happened & ~select.POLLOUT else waiting.READY_NONE
+    return readable | (waiting.READY_W if happened & ~select.POLLIN else waiting.READY_NONE)
 
 
 async def cancelled(conn: Any) -> bool:

@@ -84,7 +84,7 @@ def _derived(base: type[Any]) -> type[Any]:
     for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
         setattr(made, name, value)
     made._exec_command = marking(base._exec_command)
-    made._connect_gen = classmethod(connecting(base._connect_gen))
+    made._connect_gen = classmethod(connecting(base._connect_gen, blocks=issubclass(base, psycopg.Connection)))
     return made
 
 
