@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from aurora_actors.actors.watched import Kind
@@ -19,15 +20,17 @@ from aurora_actors.model.deadlines import past
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.selection import Strategy
+from aurora_actors.plugin import Monitor, Plugin
 from aurora_actors.proxies.context import own_parameters
 from aurora_actors.proxies.credentials import credentials
 from aurora_actors.proxies.marker import checked
 from aurora_actors.proxies.proxy import Proxy
-from aurora_actors.settings import SETTINGS, Settings, split
+from aurora_actors.settings import SETTINGS, Settings, Table, split
 from aurora_actors.settings_table import plain
 
 __all__ = ["connect", "opening"]
 
+_DEFAULT = Settings()
 _BY_SCHEME = {"postgres": "psycopg", "postgresql": "psycopg", "mariadb": "mysql"}
 
 
@@ -52,11 +55,10 @@ async def opening(
     driver, target = _driver(target, conninfo, asynchronous=asynchronous)
     merged = driver.parameters(conninfo, parameters)
     classes = discovery.plugin_classes(_names(merged, "plugins"))
-    monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or Settings().monitors}
+    monitors = {name: discovery.monitor(name) for name in _names(merged, "monitors") or _DEFAULT.monitors}
     providers = tuple(str(value).strip().lower() for value in _spelt(merged, "idp_name").values() if value)
-    rows = discovery.parameters(tuple(classes), tuple(monitors.values()), driver.keys, providers)
-    codes = tuple(record.name for record in discovery.found("aurora_actors.dialects"))
-    settings, own = split(merged, driver.keys, rows, {"wrapper_dialect": codes})
+    codes = discovery.names("aurora_actors.dialects")
+    settings, own = split(merged, driver.keys, _table(classes, tuple(monitors.values()), driver.keys, providers, codes))
     classes = discovery.ordered(classes, sort=settings.auto_sort_wrapper_plugin_order)
     try:
         seeds = tuple(driver.seeds(own))
@@ -90,6 +92,17 @@ async def opening(
         wire = await _opened_in_time(proxy, plan)
     driver.attach(wire, proxy)
     return wire
+
+
+@lru_cache
+def _table(
+    plugins: tuple[type[Plugin], ...],
+    monitors: tuple[tuple[type[Monitor], str], ...],
+    keys: frozenset[str],
+    providers: tuple[str, ...],
+    dialects: tuple[str, ...],
+) -> Table:
+    return Table(discovery.parameters(plugins, monitors, keys, providers), {"wrapper_dialect": dialects})
 
 
 async def _made(proxy: Proxy, plan: Plan, until: float) -> Any:
@@ -162,7 +175,7 @@ def _driver(
     owner = getattr(target, "__self__", None)
     classes = owner.__mro__ if isinstance(owner, type) else (target,)
     roots = {str(getattr(each, "__module__", "") or "").partition(".")[0] for each in classes}
-    names = [record.name for record in discovery.found("aurora_actors.drivers")]
+    names = discovery.names("aurora_actors.drivers")
     shown = getattr(target, "__qualname__", repr(target))
     for name in sorted(names, key=lambda name: name not in roots):
         if name not in roots and discovery.load("aurora_actors.drivers", name).value is None:

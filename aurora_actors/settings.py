@@ -32,7 +32,7 @@ from aurora_actors.settings_table import (
 )
 from aurora_actors.settings_values import Settings
 
-__all__ = ["SETTINGS", "Kind", "Resolver", "Setting", "Settings", "redacted", "split"]
+__all__ = ["SETTINGS", "Kind", "Resolver", "Setting", "Settings", "Table", "redacted", "split"]
 
 # Similarity (difflib) from which a key is taken for a misspelt one of ours. For names that this version lacks the bar
 # is higher: at 0.8 `username` is taken for `idp_username`, and the driver's own error about it is as good.
@@ -56,56 +56,55 @@ _CONNINFO_SECRET = re.compile(
 )
 
 
+class Table:
+    """The rows in force for connections with the same plugins, and their spellings. Made once for all of them.
+
+    `plugin_settings` are the rows of the plugins in use, by name; they may take the place of rows that the core lacks.
+    `extra_choices` are further values of a choice, such as the codes of installed dialects.
+    """
+
+    def __init__(
+        self,
+        plugin_settings: Mapping[str, Setting] = MappingProxyType({}),
+        extra_choices: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
+        rows = dict(SETTINGS)
+        for name, row in plugin_settings.items():
+            ours = SETTINGS.get(name)
+            if ours is not None and ours.available and ours != row:
+                raise ConfigurationError(f"a plugin declares the parameter {name}, which is the core's; name it otherwise")
+            rows[name] = row
+        for name, choices in extra_choices.items():
+            rows[name] = replace(rows[name], choices=tuple(dict.fromkeys((*rows[name].choices, *choices))))
+        self.rows: Mapping[str, Setting] = rows
+        self.spellings = {**SPELLINGS, **spellings(rows[name] for name in (*plugin_settings, *extra_choices))}
+        self.declared = {name: row.default for name, row in plugin_settings.items() if name not in _FIELDS}
+        secret = [name for name in self.declared if plugin_settings[name].secret]
+        self.secret = frozenset(prefix + name for name in secret for prefix in ("", *PREFIXES))
+
+
 def split(
-    parameters: Mapping[str, object],
-    driver_keys: Collection[str],
-    plugin_settings: Mapping[str, Setting] = MappingProxyType({}),
-    extra_choices: Mapping[str, Collection[str]] = MappingProxyType({}),
+    parameters: Mapping[str, object], driver_keys: Collection[str], table: Table | None = None
 ) -> tuple[Settings, dict[str, object]]:
     """Divide what the user gave into our settings, validated, and the driver's parameters, untouched.
 
-    `driver_keys` are the names that the driver declares (empty: it cannot say). `plugin_settings` are the rows of the
-    plugins in use, by name; they may take the place of rows that the core lacks. `extra_choices` are further values of
-    a choice, such as the codes of installed dialects. A value of None of ours counts as not given.
+    `driver_keys` are the names that the driver declares (empty: it cannot say). A value of None of ours counts as not
+    given.
 
     Raises ConfigurationError: a key that is a misspelt one of ours, a wrong type, range or choice, a parameter whose
     function this version lacks, parameters that contradict each other.
     """
-    rows = _rows(plugin_settings, extra_choices)
-    return _Division(parameters, driver_keys, rows, plugin_settings, extra_choices).settled()
-
-
-def _rows(
-    plugin_settings: Mapping[str, Setting], extra_choices: Mapping[str, Collection[str]]
-) -> Mapping[str, Setting]:
-    if not plugin_settings and not extra_choices:
-        return SETTINGS
-    rows = dict(SETTINGS)
-    for name, row in plugin_settings.items():
-        ours = SETTINGS.get(name)
-        if ours is not None and ours.available and ours != row:
-            raise ConfigurationError(f"a plugin declares the parameter {name}, which is the core's; name it otherwise")
-        rows[name] = row
-    for name, choices in extra_choices.items():
-        rows[name] = replace(rows[name], choices=tuple(dict.fromkeys((*rows[name].choices, *choices))))
-    return rows
+    return _Division(parameters, driver_keys, table or _CORE).settled()
 
 
 class _Division:
     """One call of `split()`: what was found so far."""
 
-    def __init__(
-        self,
-        parameters: Mapping[str, object],
-        driver_keys: Collection[str],
-        rows: Mapping[str, Setting],
-        plugin_settings: Mapping[str, Setting],
-        extra_choices: Collection[str],
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, object], driver_keys: Collection[str], table: Table) -> None:
         self.driver_keys = driver_keys
-        self.rows = rows
-        self.spellings = {**SPELLINGS, **spellings(rows[name] for name in (*plugin_settings, *extra_choices))}
-        self.plugin_settings = plugin_settings
+        self.table = table
+        self.rows = table.rows
+        self.spellings = table.spellings
         self.spelt: dict[tuple[str, str], str] = {}
         self.values: dict[tuple[str, str], object] = {}
         self.drivers: dict[str, object] = {}
@@ -187,14 +186,13 @@ class _Division:
     def settled(self) -> tuple[Settings, dict[str, object]]:
         values = {name: value for (prefix, name), value in self.values.items() if not prefix}
         ours = {name: value for name, value in values.items() if name in _FIELDS}
-        declared = {name: row for name, row in self.plugin_settings.items() if name not in _FIELDS}
-        secret = [name for name, row in declared.items() if row.secret]
+        declared = self.table.declared
         settings = Settings(
             **cast("dict[str, Any]", _without_contradiction(ours)),
             given=frozenset(values),
-            of_plugins=MappingProxyType({name: values.get(name, row.default) for name, row in declared.items()}),
+            of_plugins=MappingProxyType({name: values.get(name, default) for name, default in declared.items()}),
             prefixed_values=tuple((*where, value) for where, value in self.values.items() if where[0]),
-            secret=frozenset(prefix + name for name in secret for prefix in ("", *PREFIXES)),
+            secret=self.table.secret,
         )
         return settings, self.drivers
 
@@ -354,6 +352,7 @@ _READERS: Mapping[Kind, Callable[[Setting, object], object]] = MappingProxyType(
     }
 )  # fmt: skip
 _FIELDS = frozenset(each.name for each in fields(Settings)) & frozenset(SETTINGS)
+_CORE = Table()
 
 
 def _did_you_mean(asked: str, known: Iterable[str], prefix: str = "") -> str:

@@ -27,7 +27,7 @@ from aurora_actors.flow.conformance import complaint
 from aurora_actors.flow.running import run_blocking as run
 from aurora_actors.model.topology import ClusterTopology
 from aurora_actors.plugin import Host, IdentityProvider, Mode, Monitor, Plugin, Recover, Setting, Settings, Sign
-from aurora_actors.settings import split
+from aurora_actors.settings import Table, split
 from aurora_actors.signals import settle
 
 __all__ = [
@@ -219,7 +219,7 @@ def probed(
 
 
 def _read(declared: Mapping[str, Setting], parameters: Mapping[str, Any]) -> tuple[Settings, Mapping[str, Any]]:
-    settings, unknown = split(parameters, (), declared)
+    settings, unknown = split(parameters, (), Table(declared))
     if unknown:
         raise ConfigurationError(f"unknown parameters: {', '.join(unknown)}")
     return settings, {name: settings.of_plugins.get(name, getattr(settings, name, None)) for name in declared}

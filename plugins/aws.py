@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -130,10 +130,16 @@ class Keeping(Generic[T]):
     """What one plugin has fetched, by key. ``renew`` and ``end`` of :meth:`current` are seconds after the fetch began."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Kept[T]] = {}
+        self._kept: dict[Hashable, Kept[T]] = {}
 
     async def current(
-        self, context: PluginContext, key: str, fetch: Callable[[], T], renew: float, end: float, refused: T | None = None
+        self,
+        context: PluginContext,
+        key: Hashable,
+        fetch: Callable[[], T],
+        renew: float,
+        end: float,
+        refused: T | None = None,
     ) -> T:
         """The value kept for *key*; fetched where there is none, it has come to its end, or it is the one *refused*.
 
@@ -142,12 +148,12 @@ class Keeping(Generic[T]):
         now = monotonic()
         kept = self._kept.get(key)
         if kept is None or now >= kept.ends_at or kept.value == refused:
-            return await context.once(key, lambda: self._fetched(key, fetch, renew, end, now, refused), everywhere=True)
+            return await context.once(repr(key), lambda: self._fetched(key, fetch, renew, end, refused), everywhere=True)
         if now >= kept.renew_at:
-            context.meanwhile(key, lambda: self._renewed(key, fetch, renew, end, kept))
+            context.meanwhile(repr(key), lambda: self._renewed(key, fetch, renew, end, kept))
         return kept.value
 
-    def _fetched(self, key: str, fetch: Callable[[], T], renew: float, end: float, asked: float, refused: T | None) -> T:
+    def _fetched(self, key: Hashable, fetch: Callable[[], T], renew: float, end: float, refused: T | None) -> T:
         kept = self._kept.get(key)
         if kept is not None and monotonic() < kept.ends_at and kept.value != refused:
             return kept.value  # somebody has fetched it since
@@ -156,7 +162,7 @@ class Keeping(Generic[T]):
         self._kept[key] = Kept(value, began + renew, began + end)
         return value
 
-    def _renewed(self, key: str, fetch: Callable[[], T], renew: float, end: float, old: Kept[T]) -> T:
+    def _renewed(self, key: Hashable, fetch: Callable[[], T], renew: float, end: float, old: Kept[T]) -> T:
         if self._kept.get(key) is not old:
             return self._kept[key].value
         # Whatever comes of it: nobody asks again at once.

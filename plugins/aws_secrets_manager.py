@@ -7,8 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Hashable, Mapping
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -44,7 +43,7 @@ _ROWS = (
 )  # fmt: skip
 
 _kept: Keeping[tuple[str, str]] = Keeping()
-_worked: dict[str, tuple[str, str]] = {}
+_worked: dict[Hashable, tuple[str, str]] = {}
 
 
 class SecretLogin(Plugin):
@@ -67,7 +66,7 @@ class SecretLogin(Plugin):
         self._region = own["secrets_manager_region"] or _region_of(self._id)
         keys = own["secrets_manager_secret_username_key"], own["secrets_manager_secret_password_key"]
         self._keys: tuple[str, str] = keys
-        self._key = repr((identity(own), self._id, self._region, own["secrets_manager_endpoint"], keys))
+        self._key = (identity(own), self._id, self._region, own["secrets_manager_endpoint"], keys)
         self._used: tuple[str, str] | None = None
 
     async def connect(self, call: Connect, proceed: Proceed[Connect, Any]) -> Any:
@@ -89,7 +88,7 @@ class SecretLogin(Plugin):
         if old is not None and value == old and _worked.get(self._key) == old:
             value = await self._rotated(old, call.until)
         self._used = value
-        further = await proceed(replace(call, parameters=given))
+        further = await proceed(Authenticate(call.host, given, call.refused, call.until))
         return {**further, "user": value[0], "password": value[1]}
 
     async def _secret(self, old: tuple[str, str] | None) -> tuple[str, str]:

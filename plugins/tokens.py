@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from aurora_actors.errors import ConfigurationError, Error
@@ -81,8 +80,8 @@ class TokenLogin(Plugin):
         port = own["iam_default_port"] or call.host.port
         life: int = own[self.life]
         renew = life - min(MARGIN_SECONDS, life / 2)
-        given = await proceed(replace(call, parameters=self._needed(secured)))
-        key = repr((self._identity(given), region, host, port, user))
+        given = await proceed(Authenticate(call.host, self._needed(secured), call.refused, call.until))
+        key = (self._identity(given), region, host, port, user)
 
         def sign() -> str:
             try:
@@ -127,7 +126,7 @@ class TokenLogin(Plugin):
         mode = parameters.get("sslmode")
         if mode is not None and mode not in SURE_OF_TLS:
             raise ConfigurationError(f"{says}: sslmode={mode} may not; give verify-full")
-        return {"sslmode": "require", **parameters}
+        return parameters if mode is not None else {**parameters, "sslmode": "require"}
 
 
 def _is_address(host: str) -> bool:

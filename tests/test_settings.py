@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.model.endpoints import InstancePattern
-from aurora_actors.settings import SETTINGS, Kind, Setting, Settings, redacted, split
+from aurora_actors.settings import SETTINGS, Kind, Setting, Settings, Table, redacted, split
 
 untimed = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -61,9 +61,9 @@ def ours(**parameters: object) -> Settings:
     return split(parameters, DRIVER_KEYS)[0]
 
 
-def refusal(parameters: Mapping[str, object], **more: Any) -> str:
+def refusal(parameters: Mapping[str, object], table: Table | None = None) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        split(parameters, DRIVER_KEYS, **more)
+        split(parameters, DRIVER_KEYS, table)
     return str(caught.value)
 
 
@@ -302,26 +302,27 @@ AUDIT = {
 
 def test_parameters_of_plugins() -> None:
     # iam_region is one that the core knows and lacks.
-    assert split({"iam_region": "us-east-1"}, (), AUDIT)[0].of_plugins["iam_region"] == "us-east-1"
-    settings, drivers = split({"audit_key": "s3cr3t", "Audit_Limit": "10"}, (), AUDIT)
+    assert split({"iam_region": "us-east-1"}, (), Table(AUDIT))[0].of_plugins["iam_region"] == "us-east-1"
+    settings, drivers = split({"audit_key": "s3cr3t", "Audit_Limit": "10"}, (), Table(AUDIT))
     assert settings.of_plugins == {"audit_key": "s3cr3t", "audit-limit": 10, "iam_region": "eu-west-1"}
     assert (set(settings.given), drivers) == ({"audit_key", "audit-limit"}, {})
     assert repr(settings) == "Settings(audit-limit=10, audit_key=***)"
 
 
 def test_what_plugins_and_their_users_cannot_do() -> None:
-    assert refusal({"audit_limit": "x"}, plugin_settings=AUDIT) == "audit_limit='x': expected a whole number"
-    assert refusal({"audit-limit": 10**400}, plugin_settings=AUDIT).startswith("audit-limit=a number of many digits: ")
-    assert refusal({"audit_key": 12345}, plugin_settings=AUDIT) == "audit_key=***: expected text"
-    assert refusal({"audit_limits": 1}, plugin_settings=AUDIT).endswith("did you mean audit-limit?")
-    assert "failover_mode" in refusal({}, plugin_settings={"failover_mode": Setting("failover_mode", "text")})
-    assert split({}, (), {"failover_mode": SETTINGS["failover_mode"]})[0] == Settings()
+    assert refusal({"audit_limit": "x"}, Table(AUDIT)) == "audit_limit='x': expected a whole number"
+    assert refusal({"audit-limit": 10**400}, Table(AUDIT)).startswith("audit-limit=a number of many digits: ")
+    assert refusal({"audit_key": 12345}, Table(AUDIT)) == "audit_key=***: expected text"
+    assert refusal({"audit_limits": 1}, Table(AUDIT)).endswith("did you mean audit-limit?")
+    with pytest.raises(ConfigurationError, match="failover_mode"):
+        Table({"failover_mode": Setting("failover_mode", "text")})
+    assert split({}, (), Table({"failover_mode": SETTINGS["failover_mode"]}))[0] == Settings()
 
 
 def test_installed_dialects_are_choices_too() -> None:
-    more = {"wrapper_dialect": ["aurora-mysql", "cockroach"]}
-    assert split({"wrapper_dialect": "Aurora_MySQL"}, (), extra_choices=more)[0].wrapper_dialect == "aurora-mysql"
-    assert "cockroach" in refusal({"wrapper_dialect": "x"}, extra_choices=more)
+    table = Table(extra_choices={"wrapper_dialect": ["aurora-mysql", "cockroach"]})
+    assert split({"wrapper_dialect": "Aurora_MySQL"}, (), table)[0].wrapper_dialect == "aurora-mysql"
+    assert "cockroach" in refusal({"wrapper_dialect": "x"}, table)
 
 
 PASSWORD = "Hu5h!"

@@ -70,6 +70,11 @@ class Access:
     asynchronous: bool = False
     credentials: Credentials | None = field(repr=False, default=None)
 
+    def with_parameters(self, parameters: Mapping[str, Any]) -> Access:
+        """The same with other parameters of the driver's."""
+        resolve, asynchronous, credentials = self.resolve, self.asynchronous, self.credentials
+        return Access(self.driver, self.target, parameters, self.monitoring, resolve, asynchronous, credentials)
+
     def is_like(self, other: Access) -> bool:
         """Whether both log in the same way."""
         return self.parameters == other.parameters and self.credentials == other.credentials

@@ -69,7 +69,7 @@ def connecting(base: Callable[..., Any], *, blocks: bool) -> Callable[..., Any]:
 
 
 def _swift(gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """*gen* without a selector for as long as psycopg would not look at its deadline either; nearly all logins end in it."""
+    """*gen* without a selector for as long as psycopg does not look at its deadline either: nearly all logins end in it."""
     try:
         fd, wanted = next(gen)
         until = monotonic() + min(PAUSE_SECONDS, max(0.0, nearest() - monotonic()))

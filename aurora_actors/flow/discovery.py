@@ -29,6 +29,7 @@ __all__ = [
     "found",
     "load",
     "monitor",
+    "names",
     "ordered",
     "origin_of",
     "parameters",
@@ -78,6 +79,11 @@ def found(group: str) -> tuple[Record, ...]:
     )
 
 
+def names(group: str) -> tuple[str, ...]:
+    """What is installed in *group*, by name, in the order of the alphabet."""
+    return tuple(sorted(_entries(group)))
+
+
 def load(group: str, name: str) -> Record:
     """Load one extension. Never raises for a broken one: the record says what is wrong with it.
 
@@ -119,7 +125,6 @@ def monitor(name: str) -> tuple[type[Monitor], str]:
     return record.value, record.distribution
 
 
-@lru_cache
 def parameters(
     plugins: tuple[type[Plugin], ...],
     monitors: tuple[tuple[type[Monitor], str], ...],
@@ -147,10 +152,11 @@ def parameters(
     return MappingProxyType(rows)
 
 
-def ordered(classes: Sequence[type[Plugin]], *, sort: bool = True) -> tuple[type[Plugin], ...]:
+@lru_cache
+def ordered(classes: tuple[type[Plugin], ...], *, sort: bool = True) -> tuple[type[Plugin], ...]:
     """Outermost first: by ``order``, then name, with ``before`` and ``after`` kept. *sort* off: as the user listed them."""
     if not sort:
-        return tuple(classes)
+        return classes
     waiting = sorted(classes, key=lambda plugin: (plugin.order, plugin.name))
     placed: list[type[Plugin]] = []
     while waiting:
@@ -254,7 +260,7 @@ def _named(dist: Distribution) -> str:
 
 
 def _unknown(group: str, name: str) -> str:
-    names = sorted(_entries(group))
-    near = difflib.get_close_matches(name, names, 1, 0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"installed are: {', '.join(names) or 'none'}"
+    known = names(group)
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"installed are: {', '.join(known) or 'none'}"
     return f"no {kind_of(group)} named {name!r} is installed; {hint}"

@@ -8,7 +8,6 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from aurora_actors import errors, signals
@@ -133,14 +132,15 @@ class Proxy:
     async def _log_in(self, call: Connect) -> Wire:
         access = self.access
         if call.parameters is not access.parameters:
-            access = replace(access, parameters=call.parameters)
+            access = access.with_parameters(call.parameters)
         place = await self.io.place(access, call.host, self._until)
         if access.credentials is None:
             return await self.io.connect(access, place, self._until, guarded=call.initial)
         tried = await self.authenticated(call.host, call.parameters, None, self._until)
         while True:
             try:
-                return await self.io.connect(replace(access, parameters=tried), place, self._until, guarded=call.initial)
+                using = access.with_parameters(tried)
+                return await self.io.connect(using, place, self._until, guarded=call.initial)
             except self.driver.errors as error:
                 if not self.driver.is_refusal(error):
                     raise

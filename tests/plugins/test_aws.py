@@ -26,7 +26,7 @@ from aurora_actors.flow.running import run_blocking
 from aurora_actors.lab import MysqlLab, PostgresLab
 from aurora_actors.plugin import Authenticate, Host, Plugin
 from aurora_actors.proxies.context import Context
-from aurora_actors.settings import split
+from aurora_actors.settings import Table, split
 from aurora_actors.testing import PluginScript
 from aurora_actors_plugins import aws, aws_secrets_manager, iam, tokens
 from aurora_actors_plugins.aws_secrets_manager import SecretLogin
@@ -100,7 +100,7 @@ def asked(
 
 def real(kind: type[Plugin], **parameters: Any) -> Plugin:
     """A plugin with a context of production, for what several do at once."""
-    settings, _ = split(parameters, (), kind.parameters)
+    settings, _ = split(parameters, (), Table(kind.parameters))
     driver: Any = type("Driver", (), {"name": "psycopg", "seeds": lambda self, parameters: [("", 0)]})()
     access = type("Access", (), {"parameters": {}})()
     proxy: Any = type(
