@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from aurora_actors import signals
@@ -11,6 +12,7 @@ from aurora_actors.actors.messages import EndSearch, FindHost, HostSighted, Sear
 from aurora_actors.actors.published import Published
 from aurora_actors.model.failover import READER_GRACE_SECONDS, Mode, Sighting, answer, explained
 from aurora_actors.model.hosts import Host
+from aurora_actors.model.topology import ClusterTopology, Verdict
 
 __all__ = ["FailoverActor"]
 
@@ -39,6 +41,7 @@ class FailoverActor(Actor):
     def begin(self) -> None:
         self._waiting: list[FindHost] = []
         self._began: float | None = None
+        self._due = math.inf
         self._lost: Host | None = None
         self._answered = 0
         self._sightings: dict[str, Sighting] = {}
@@ -82,11 +85,11 @@ class FailoverActor(Actor):
         if not began:
             self._begin_search(request)
         # Nothing is new for those who wait already: each newcomer is looked at alone.
-        if not began or not self._served(request):
+        if not began or not self._served(request, self._found()):
             self._waiting.append(request)
+            self._watch_deadline(request.until)
         if request.want.mode is Mode.READER_OR_WRITER:
             self._timer.tell_after(READER_GRACE_SECONDS, self.actor_ref, Tick(GRACE_OVER))
-        self._watch_deadline()
 
     def _begin_search(self, request: FindHost) -> None:
         self._began = self._timer.now()
@@ -102,8 +105,9 @@ class FailoverActor(Actor):
         """Answer all that can be; the search ends with the last of them."""
         given: Host | None = None
         waiting: list[FindHost] = []
+        found = self._found()
         for request in self._waiting:
-            if host := self._served(request):
+            if host := self._served(request, found):
                 given = host
             elif not request.reply.done():
                 waiting.append(request)
@@ -111,15 +115,20 @@ class FailoverActor(Actor):
         if not waiting and given is not None:
             self._end_search(given)
 
-    def _served(self, request: FindHost) -> Host | None:
-        """Answer *request* if it can be: with the host, or the first of several, that it was given."""
+    def _found(self) -> tuple[ClusterTopology, Verdict, bool, tuple[Sighting, ...], float]:
+        """What the search has brought so far, by which requests are answered."""
         assert self._began is not None
         standing = self._cell.standing
         settled = standing.settled and standing.verdict.at >= self._began
         # The tick comes when the grace is over; the difference may fall short of it by the last bit.
         waited = round(self._timer.now() - self._began, 6)
-        sightings = tuple(self._sightings.values())
-        hosts = answer(request.want, standing.topology, standing.verdict, settled, sightings, waited)
+        return standing.topology, standing.verdict, settled, tuple(self._sightings.values()), waited
+
+    def _served(
+        self, request: FindHost, found: tuple[ClusterTopology, Verdict, bool, tuple[Sighting, ...], float]
+    ) -> Host | None:
+        """Answer *request* if it can be: with the host, or the first of several, that it was given."""
+        hosts = answer(request.want, *found)
         if not hosts or not request.answer(hosts):
             return None
         self._answered += 1
@@ -134,17 +143,19 @@ class FailoverActor(Actor):
         tell(self._topology, EndSearch())
         signals.emit(signals.failover_completed, cluster, event)
 
-    def _watch_deadline(self) -> None:
-        """Have the clock call when the next of those that wait gives up."""
-        if self._waiting:
+    def _watch_deadline(self, until: float) -> None:
+        """Have the clock call when the first of those that wait gives up, one of them at *until*."""
+        if until < self._due:
+            self._due = until
             self._turn += 1
-            self._timer.tell_at(min(request.until for request in self._waiting), self.actor_ref, Tick(self._turn))
+            self._timer.tell_at(until, self.actor_ref, Tick(self._turn))
 
     def _expire(self) -> None:
         now = self._timer.now()
         self._waiting = [r for r in self._waiting if r.until > now and not r.reply.done()]
+        self._due = math.inf
         if self._waiting:
-            self._watch_deadline()
+            self._watch_deadline(min(request.until for request in self._waiting))
             return
         if self._began is not None:
             self._give_up("no host answered in the role asked for")
