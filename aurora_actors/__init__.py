@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aurora_actors import aio as aio
     from aurora_actors import signals as signals
     from aurora_actors.actors.names import set_resolver as set_resolver
+    from aurora_actors.actors.system import release_resources as release_resources
     from aurora_actors.connecting import connect as connect
     from aurora_actors.deadlines import deadline as deadline
     from aurora_actors.plugin import Authenticate as Authenticate
@@ -93,6 +94,7 @@ __all__ = [
     "connect",
     "deadline",
     "paramstyle",
+    "release_resources",
     "run_transaction",
     "set_resolver",
     "signals",
@@ -110,6 +112,7 @@ _OF_PLUGINS = (
 _LAZY = {
     "connect": "aurora_actors.connecting",
     "deadline": "aurora_actors.deadlines",
+    "release_resources": "aurora_actors.actors.system",
     "run_transaction": "aurora_actors.transactions",
     "set_resolver": "aurora_actors.actors.names",
     **dict.fromkeys(

@@ -12,12 +12,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from aurora_actors.actors.system import release_resources
 from aurora_actors.connecting import opening
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.flow.aio import AsyncIo
 from aurora_actors.transactions import run_transaction_async as run_transaction
 
-__all__ = ["AwsWrapperConnection", "connect", "run_transaction"]
+__all__ = ["AsyncAwsWrapperConnection", "AwsWrapperConnection", "connect", "release_resources_async", "run_transaction"]
 
 
 async def connect(target: Callable[..., Any] | str | None = None, conninfo: str = "", /, **parameters: Any) -> Any:
@@ -43,3 +44,11 @@ class AwsWrapperConnection:
     async def connect(target: Any = None, conninfo: str = "", /, **parameters: Any) -> Any:
         """See ``connect``."""
         return await connect(target, conninfo, **parameters)
+
+
+AsyncAwsWrapperConnection = AwsWrapperConnection
+
+
+async def release_resources_async() -> None:
+    """See ``aurora_actors.release_resources``; the event loop goes on meanwhile."""
+    await asyncio.to_thread(release_resources)

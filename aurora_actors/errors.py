@@ -104,6 +104,10 @@ class DeadlineExceededError(OperationalError):
         self.seconds = seconds
 
 
+QueryTimeoutError = DeadlineExceededError
+"""The AWS wrapper's name."""
+
+
 class FailoverError(OperationalError):
     """A connection was lost. ``outcome`` says whether what was in flight happened.
 

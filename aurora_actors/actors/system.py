@@ -12,7 +12,7 @@ from aurora_actors.actors.dispatch import dispatcher
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import names
 
-__all__ = ["Seed", "System", "system"]
+__all__ = ["Seed", "System", "release_resources", "system"]
 
 EXIT_SECONDS = 0.5
 """How long the end of the process may wait for actors; their threads are daemons, so that the rest is left behind."""
@@ -93,3 +93,12 @@ class System:
 
 
 system = System()
+
+
+def release_resources() -> None:
+    """End the threads of this package now, which else end by themselves, some time after the last connection or at exit.
+
+    The AWS wrapper's name, whose applications have to call it. Nothing here has to: connections that are open work on and
+    start what they need. Waits for half a second at most.
+    """
+    system.stop()

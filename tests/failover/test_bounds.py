@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import aurora_actors
 from aurora_actors import FailoverSuccessError
 from aurora_actors.actors.names import names
 from aurora_actors.actors.system import system
@@ -151,3 +152,15 @@ def test_the_statements_of_a_connect(aurora_lab: PostgresLab, monkeypatch: pytes
         asked.clear()
         forget_clusters()
     assert counts == [1, 4, 2]
+
+
+def test_resources_that_are_released_are_had_again(aurora_lab: PostgresLab, threads: Callable[[], list[str]]) -> None:
+    with connections(aurora_lab, 2) as (conn, other):
+        where(conn)
+        assert threads()
+        aurora_actors.release_resources()
+        eventually(lambda: not threads())
+        aurora_lab.failover()
+        with pytest.raises(FailoverSuccessError):
+            where(conn)
+        assert where(conn) == where(other) == aurora_lab.writer
