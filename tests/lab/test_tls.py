@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -11,6 +12,9 @@ import pytest
 
 import aurora_actors
 import aurora_actors.aio
+from aurora_actors.drivers.base import Place, ProbeError
+from aurora_actors.flow.io import BlockingIo, Sockets
+from aurora_actors.flow.running import run_blocking
 from aurora_actors.lab import LabError, PostgresLab
 from tests.failover.conftest import no_cluster_left
 from tests.lab.tokens import USER, token
@@ -18,6 +22,7 @@ from tests.lab.tokens import USER, token
 __all__ = ["no_cluster_left"]
 
 pytestmark = pytest.mark.aurora_lab(tls=True, token_user=USER)
+BOUND_SECONDS = 30.0
 WHO = "SELECT aurora_db_instance_identifier()"
 
 
@@ -70,6 +75,17 @@ def test_the_name_of_another_is_not_taken(aurora_lab: PostgresLab) -> None:
         aurora_actors.connect(
             psycopg.Connection.connect, verified(aurora_lab, host="other.example"), resolve=lambda _host, _port: [address]
         )
+
+
+def test_monitors_verify_the_name_as_the_application_does(aurora_lab: PostgresLab) -> None:
+    with aurora_actors.connect(psycopg.Connection.connect, verified(aurora_lab)) as conn:
+        access = conn._aa_link.proxy.access  # type: ignore[attr-defined]
+        sockets = Sockets(BlockingIo(access.driver), monotonic() + BOUND_SECONDS)
+        names = (aurora_lab.writer_endpoint, "other.example")
+        places = [Place(name, (aurora_lab.address("database-1"),)) for name in names]
+        run_blocking(access.driver.open_probe(access, places[0], sockets)).close()
+        with pytest.raises(ProbeError, match="does not match host name"):
+            run_blocking(access.driver.open_probe(access, places[1], sockets))
 
 
 def test_a_host_that_comes_later_has_a_certificate(aurora_lab: PostgresLab) -> None:

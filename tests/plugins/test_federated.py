@@ -180,6 +180,32 @@ def test_what_no_sign_in_comes_of(
     assert not [hidden for hidden in HIDDEN if hidden in said]
 
 
+@pytest.mark.parametrize("kind", ["adfs", "oidc"])
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("AccessDenied", "the role does not trust who signed in: look at iam_role_arn and iam_idp_arn"),
+        ("InvalidIdentityToken", "AWS does not take what the provider says: look at iam_idp_arn and at the provider's keys"),
+        ("IDPRejectedClaim", "the identity provider has taken back what it said"),
+        ("ExpiredTokenException", "what the provider says has expired: look at the clocks of both"),
+        ("RegionDisabledException", "RegionDisabledException"),
+    ],
+)
+def test_what_aws_refuses(
+    code: str, sentence: str, kind: str, idp: Providers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"https://localhost:{idp.port}")
+    monkeypatch.setenv("AWS_CA_BUNDLE", idp.authority)
+    said_by_aws = f"<Code>{code}</Code><Message>{SAML} is not for {SESSION}</Message>"
+    idp.answers["/"] = Response(f"<ErrorResponse><Error>{said_by_aws}</Error></ErrorResponse>", 403, mimetype="text/xml")
+    with pytest.raises(Error, match=rf"taking the role {ARN} \(iam_role_arn\) failed: {sentence}$") as caught:
+        asked(plugin_of(kind)(PluginScript(plugin_of(kind), **parameters(kind, idp))), user="", password="")
+    assert "POST /" in idp.asked
+    said = caplog.text + "".join(traceback.format_exception(caught.value))
+    assert not [hidden for hidden in HIDDEN if hidden in said]
+
+
 @pytest.mark.parametrize(
     ("host", "own", "sentence"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import mysql.connector
@@ -13,6 +14,8 @@ import pytest
 
 import aurora_actors
 import aurora_actors.aio
+from aurora_actors.actors.polling import Poller
+from aurora_actors.drivers.base import Place
 from aurora_actors.lab import LabError, MysqlLab
 from tests.failover.conftest import no_cluster_left
 from tests.lab.tokens import USER, token
@@ -20,6 +23,7 @@ from tests.lab.tokens import USER, token
 __all__ = ["no_cluster_left"]
 
 behind_fronts = pytest.mark.aurora_mysql_lab(hosts=2, tls=True, token_user=USER)
+BOUND_SECONDS = 30.0
 WHO = "SELECT @@aurora_server_id"
 
 
@@ -50,6 +54,27 @@ def test_a_failover_goes_through_tls(aurora_mysql_lab: MysqlLab) -> None:
         answer(conn, "SELECT 1")
     assert answer(conn, WHO) == lab.writer
     assert conn._ssl_active
+    conn.close()
+
+
+@behind_fronts
+def test_monitors_verify_the_name_as_the_application_does(aurora_mysql_lab: MysqlLab) -> None:
+    lab = aurora_mysql_lab
+    conn = aurora_actors.connect(mysql.connector.connect, lab.conninfo(), use_pure=True, **verified(lab))
+    access = conn._aa_link.proxy.access
+    poller = Poller()
+
+    def logged_in_to(name: str) -> Any:
+        place = Place(name, (lab.address("database-1"),))
+        task = poller.start("login", access.driver.open_probe(access, place, poller), monotonic() + BOUND_SECONDS)
+        while not task.is_done:
+            poller.get()
+            poller.ended()
+        return task
+
+    logged_in_to(lab.writer_endpoint).result.close()
+    assert "Hostname mismatch" in str(logged_in_to("other.example").error)
+    poller.close()
     conn.close()
 
 
