@@ -91,6 +91,9 @@ class MysqlDriver:
     async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
         target, parameters = access.target, access.parameters
         pooled = guarded and not POOL.isdisjoint(parameters)
+        kind = class_of(target, parameters)
+        if place is not None:
+            _check_identity(kind, access)
         if place is None or pooled or place.host.startswith("/"):
             wire = await opened_by_the_driver(target, parameters, limit)
             conn = inner(wire)
@@ -100,8 +103,6 @@ class MysqlDriver:
                 exchange(conn, spare)
                 drop(spare)
         else:
-            kind = class_of(target, parameters)
-            _check_identity(kind, access)
             wire = await opened_at(kind, plain(parameters), place, limit)
         wanted = {name: parameters[name] for name in KEEPING_ALIVE if name in parameters}
         if wanted:

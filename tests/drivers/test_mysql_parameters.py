@@ -208,7 +208,10 @@ def test_the_extension_that_does_not_load_is_spoken_of_once(
     assert adapter.MysqlDriver.name == "mysql"
 
 
-def test_a_resolver_is_not_passed_by_where_c_checks_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pool", [{}, {"pool_name": "p"}], ids=["alone", "pool"])
+def test_a_resolver_is_not_passed_by_where_c_checks_the_name(
+    pool: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class OfC(MySQLConnectionAbstract):
         """Stands for the extension's class where that does not load."""
 
@@ -219,4 +222,5 @@ def test_a_resolver_is_not_passed_by_where_c_checks_the_name(monkeypatch: pytest
             "host=db.invalid user=u",
             ssl_verify_identity=True,
             resolve=lambda host, port: [("127.0.0.1", 1)],
+            **pool,
         )

@@ -185,7 +185,7 @@ def test_what_no_sign_in_comes_of(
     ("code", "sentence"),
     [
         ("AccessDenied", "the role does not trust who signed in: look at iam_role_arn and iam_idp_arn"),
-        ("InvalidIdentityToken", "AWS does not take what the provider says: look at iam_idp_arn and at the provider's keys"),
+        ("InvalidIdentityToken", "AWS does not take what the provider says: look at iam_idp_arn and at the provider's keys"),  # noqa: E501
         ("IDPRejectedClaim", "the identity provider has taken back what it said"),
         ("ExpiredTokenException", "what the provider says has expired: look at the clocks of both"),
         ("RegionDisabledException", "RegionDisabledException"),
