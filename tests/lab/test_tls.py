@@ -79,7 +79,7 @@ def test_the_name_of_another_is_not_taken(aurora_lab: PostgresLab) -> None:
 
 def test_monitors_verify_the_name_as_the_application_does(aurora_lab: PostgresLab) -> None:
     with aurora_actors.connect(psycopg.Connection.connect, verified(aurora_lab)) as conn:
-        access = conn._aa_link.proxy.access  # type: ignore[attr-defined]
+        access = conn._aa_link.proxy.access
         sockets = Sockets(BlockingIo(access.driver), monotonic() + BOUND_SECONDS)
         names = (aurora_lab.writer_endpoint, "other.example")
         places = [Place(name, (aurora_lab.address("database-1"),)) for name in names]
