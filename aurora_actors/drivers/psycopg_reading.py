@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 import psycopg
@@ -70,12 +71,22 @@ _GOODBYES = ("08", "57P")
 
 def failure_of(error: BaseException, conn: Any) -> Failure:
     """Loss is a broken connection, or a code by which the server says goodbye before it closes."""
-    lost = conn is not None and conn.pgconn.status != pq.ConnStatus.OK
     code = getattr(error, "sqlstate", None)
+    lost = conn is not None and (conn.pgconn.status != pq.ConnStatus.OK or _unread(error, conn.pgconn))
     if not lost and code is not None and code.startswith(_GOODBYES) and _severity(error) == "ERROR":
         # The session lives; the statement reports the loss of a connection of the server's own (dblink, postgres_fdw).
         code = None
     return Failure(code, lost)
+
+
+def _unread(error: BaseException, pgconn: Any) -> bool:
+    """Whether psycopg gave up before libpq had a look: of a socket that is reset just while it is asked about, the kernel
+    may tell the error and not yet that there is an end to read."""
+    if type(error) is not psycopg.OperationalError or pgconn.transaction_status != ACTIVE or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(pgconn.socket, 0)
+    return bool(poll.poll(0))
 
 
 def _severity(error: BaseException) -> str | None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from typing import Any
+
+import psycopg
 import pytest
+from psycopg import waiting
 
 from aurora_actors import FailoverSuccessError, TransactionResolutionUnknownError
 from aurora_actors.lab import PostgresLab
@@ -44,6 +50,43 @@ def test_who_notices_late_causes_no_new_search(aurora_lab: PostgresLab, signals_
                 assert where(conn) == aurora_lab.writer
             assert log.sessions() == {"application": len(others)}
         assert len(signals_noted.of("failover_started")) == 1
+
+
+def test_an_end_that_the_driver_sees_and_libpq_does_not(aurora_lab: PostgresLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that is reset just while it is polled: psycopg gives up on it, and libpq takes it for open."""
+
+    def given_up(gen: Any, fd: int, *_: Any, **__: Any) -> Any:
+        monkeypatch.undo()
+        next(gen)
+        with socket.socket(fileno=os.dup(fd)) as other:
+            other.shutdown(socket.SHUT_RDWR)
+        raise psycopg.OperationalError("connection socket closed")
+
+    with connect(aurora_lab) as conn:
+        where(conn)
+        monkeypatch.setattr(waiting, "wait", given_up)
+        with pytest.raises(FailoverSuccessError) as caught:
+            conn.execute("SELECT 1")
+        assert str(caught.value.__cause__) == "connection socket closed"
+        assert where(conn) == aurora_lab.writer
+
+
+def test_a_driver_that_gives_up_on_a_healthy_session_is_believed(
+    aurora_lab: PostgresLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = psycopg.OperationalError("something else")
+
+    def given_up(gen: Any, *_: Any, **__: Any) -> Any:
+        monkeypatch.undo()
+        next(gen)
+        raise error
+
+    with connect(aurora_lab) as conn:
+        monkeypatch.setattr(waiting, "wait", given_up)
+        with pytest.raises(psycopg.OperationalError) as caught:
+            conn.execute("SELECT pg_sleep(60)")
+        conn.close()
+        assert caught.value is error
 
 
 def test_to_another_host_and_back(aurora_lab: PostgresLab, signals_noted: Noted) -> None:
