@@ -57,17 +57,15 @@ def made_async(base: Any) -> type[Any]:
                 self._aa_busy_since = 0.0
 
         async def __aexit__(self, *error: Any) -> None:
+            lost = self.closed
             await base_exit(self, *error)
-            if not getattr(self, "_pool", None):
+            if lost and not getattr(self, "_pool", None):
                 await self.close()
 
         async def close(self) -> None:
-            returned = getattr(getattr(self, "_pool", None), "close_returns", False)
-            if not returned:
-                self._aa_link.leave()
+            lost = self.closed
             await base_close(self)
-            if not returned:
-                self._closed = True
+            if lost or self._closed:
                 self._aa_link.drop()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:

@@ -171,19 +171,19 @@ def _made(base: Any) -> type[Any]:
                 self._aa_busy_since = 0.0
 
         def close(self) -> None:
-            returned = getattr(getattr(self, "_pool", None), "close_returns", False)
-            if not returned:
-                self._aa_link.leave()
+            lost = self.closed
             base_close(self)
-            if not returned:
-                self._closed = True
+            # Else it went back to its pool.
+            if lost or self._closed:
                 self._aa_link.drop()
 
         def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
         ) -> None:
+            lost = self.closed
             base_exit(self, kind, error, trace)
-            if not getattr(self, "_pool", None):
+            # The driver leaves a lost connection as it is.
+            if lost and not getattr(self, "_pool", None):
                 self.close()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
