@@ -18,6 +18,8 @@ import psycopg
 from psycopg import conninfo as conninfos
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
+from psycopg.connection import Connection
+from psycopg.connection_async import AsyncConnection
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Sockets, Wire
@@ -73,7 +75,8 @@ class PsycopgDriver:
         return _all_keys()
 
     def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
-        return psycopg.AsyncConnection.connect if asynchronous else psycopg.Connection.connect
+        # Not psycopg's own names for them, which others may have put their classes under, ours among them.
+        return AsyncConnection.connect if asynchronous else Connection.connect
 
     def accepts(self, target: Callable[..., Any]) -> bool:
         owner = getattr(target, "__self__", None)
@@ -82,7 +85,7 @@ class PsycopgDriver:
     def is_async(self, target: Callable[..., Any]) -> bool | None:
         owner = getattr(target, "__self__", None)
         if isinstance(owner, type):
-            return issubclass(owner, psycopg.AsyncConnection)
+            return issubclass(owner, AsyncConnection)
         return iscoroutinefunction(target) or None
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:

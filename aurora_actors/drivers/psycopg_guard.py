@@ -16,6 +16,8 @@ from typing import Any
 import psycopg
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
+from psycopg.connection import Connection
+from psycopg.connection_async import AsyncConnection
 
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_deadline import connecting
@@ -74,7 +76,7 @@ def guard_of(base: type[Any]) -> type[Any]:
 
 
 def _derived(base: type[Any]) -> type[Any]:
-    if issubclass(base, psycopg.AsyncConnection):
+    if issubclass(base, AsyncConnection):
         from aurora_actors.drivers.psycopg_aio import made_async
 
         made = made_async(base)
@@ -84,7 +86,7 @@ def _derived(base: type[Any]) -> type[Any]:
     for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
         setattr(made, name, value)
     made._exec_command = marking(base._exec_command)
-    made._connect_gen = classmethod(connecting(base._connect_gen, blocks=issubclass(base, psycopg.Connection)))
+    made._connect_gen = classmethod(connecting(made, blocks=issubclass(base, Connection)))
     return made
 
 

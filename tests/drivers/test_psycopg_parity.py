@@ -14,6 +14,10 @@ from aurora_actors.lab import PostgresLab
 from tests.failover.colours import ONE_COLOUR, Colour
 
 
+class Refused(Exception):
+    """Raised by what a test puts in psycopg's place."""
+
+
 def test_a_lost_connection_stays_broken_when_it_is_closed(aurora_lab: PostgresLab, colour: Colour) -> None:
     for leave, arguments in (("close", ()), ("__exit__", (None, None, None))):
         conn = colour.connect(aurora_lab, plugins="")
@@ -45,3 +49,30 @@ def test_a_close_of_the_application_s_own_is_called_once(aurora_lab: PostgresLab
     with Own.connect(aurora_lab.conninfo()) as conn:
         conn.execute("SELECT 1")
     assert calls == ["close"]
+
+
+def test_what_is_put_in_the_place_of_the_driver_s_connecting_counts(
+    aurora_lab: PostgresLab, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colour.connect(aurora_lab).close()
+
+    def refused(*_: object, **__: object) -> None:
+        raise Refused
+
+    monkeypatch.setattr(colour.connection, "_connect_gen", refused)
+    with pytest.raises(Refused):
+        colour.connect(aurora_lab)
+
+
+def test_our_classes_may_stand_under_the_driver_s_names(
+    aurora_lab: PostgresLab, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql://john:pwd@{aurora_lab.writer_endpoint}/db"
+    driver_s = colour.connection
+    monkeypatch.setattr(psycopg, driver_s.__name__, colour.ours)
+    monkeypatch.setattr(psycopg, "connect", aurora_actors.psycopg.connect)
+    for connect in (colour.ours.connect, colour.face):
+        with colour.spoken(colour.run(connect, url)) as conn:
+            assert isinstance(colour.plain(conn), driver_s)
+    with psycopg.connect(url) as other:
+        assert other.execute("SELECT 1").fetchone() == (1,)
