@@ -167,7 +167,7 @@ def _made(base: Any) -> type[Any]:
             except psycopg.Error as error:
                 return run_blocking(self._aa_link.failed(self, error, gen))
             except BaseException:
-                self._aa_link.cut_off(self)
+                self._aa_link.cut_off(self, gen)
                 raise
             finally:
                 self._aa_busy_since = 0.0

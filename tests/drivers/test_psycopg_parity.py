@@ -76,3 +76,25 @@ def test_our_classes_may_stand_under_the_driver_s_names(
             assert isinstance(colour.plain(conn), driver_s)
     with psycopg.connect(url) as other:
         assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_the_driver_itself_cleans_up_costs_no_session(
+    aurora_lab: PostgresLab, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy_to(*_: object, **__: object) -> Iterator[Any]:
+        yield from ()
+        raise Refused
+
+    with colour.connect(aurora_lab) as conn:
+        conn.execute("CREATE TEMP TABLE t (id int)")
+        session = conn.info.backend_pid
+        with pytest.raises(ValueError, match="size"):
+            list(conn.cursor().stream("SELECT 1", size=0))
+        conn.rollback()
+        conn.execute("CREATE TEMP TABLE t (id int)")
+        module = "psycopg._copy" if colour.name == "threads" else "psycopg._copy_async"
+        monkeypatch.setattr(f"{module}.copy_to", copy_to)
+        with pytest.raises(Refused), conn.cursor().copy("COPY t FROM STDIN") as copying:
+            copying.write("1\n")
+        conn.rollback()
+        assert conn.execute("SELECT pg_backend_pid()").fetchone() == (session,)
