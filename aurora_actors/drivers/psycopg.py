@@ -91,7 +91,7 @@ class PsycopgDriver:
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
         known, ours = _divided(conninfo, _libpq_keys())
         parsed: dict[str, Any] = dict(conninfos.conninfo_to_dict(known))
-        merged = {**parsed, **ours, **{key: value for key, value in keywords.items() if value is not None}}
+        merged = {**parsed, **ours, **_given(keywords)}
         # The AWS wrapper's name for it.
         database = merged.pop("database", None)
         return merged if database is None else {"dbname": database, **merged}
@@ -224,9 +224,14 @@ class PsycopgDriver:
         return both(kind)
 
 
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """*parameters* without those of libpq's that are None: not given; ``prepare_threshold=None`` says something."""
+    return {key: value for key, value in parameters.items() if value is not None or key in _KEYWORDS}
+
+
 def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | None) -> dict[str, Any]:
     """The parameters for one place, with a login no longer than *timeout* (seconds)."""
-    changed = {key: value for key, value in parameters.items() if value is not None}
+    changed = _given(parameters)
     if place is not None:
         service = _service(parameters)
         changed = {k: v for k, v in {**service, **changed}.items() if k not in _ROUTING}

@@ -78,6 +78,15 @@ def test_our_classes_may_stand_under_the_driver_s_names(
         assert other.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_no_prepared_statements_are_no_prepared_statements(aurora_lab: PostgresLab, colour: Colour) -> None:
+    with colour.connect(aurora_lab, prepare_threshold=None, autocommit=True) as conn:
+        assert conn.prepare_threshold is None
+        aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+        with pytest.raises(aurora_actors.FailoverSuccessError):
+            conn.execute("SELECT 1")
+        assert conn.prepare_threshold is None
+
+
 def test_what_the_driver_itself_cleans_up_costs_no_session(
     aurora_lab: PostgresLab, colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
