@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -131,8 +132,6 @@ _SHARED: dict[str, Any] = {
 
 def _made(base: Any) -> type[Any]:
     base_wait = base.wait
-    base_close, base_exit = base.close, base.__exit__
-    base_transaction, base_pipeline, base_nolock = base.transaction, base.pipeline, base._pipeline_nolock
 
     async def through(conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return base_wait(conn, gen, *args, **kwargs)
@@ -174,7 +173,7 @@ def _made(base: Any) -> type[Any]:
 
         def close(self) -> None:
             lost = self.closed
-            base_close(self)
+            super().close()
             # Else it went back to its pool.
             if lost or self._closed:
                 self._aa_link.drop()
@@ -183,19 +182,19 @@ def _made(base: Any) -> type[Any]:
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
         ) -> None:
             lost = self.closed
-            base_exit(self, kind, error, trace)
+            super().__exit__(kind, error, trace)
             # The driver leaves a lost connection as it is.
             if lost and not getattr(self, "_pool", None):
                 self.close()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
-            return _block(self, lambda: base_transaction(self, *args, **kwargs))
+            return _block(self, partial(super().transaction, *args, **kwargs))
 
         def pipeline(self) -> AbstractContextManager[Any]:
-            return _block(self, lambda: base_pipeline(self))
+            return _block(self, super().pipeline)
 
         def _pipeline_nolock(self) -> AbstractContextManager[Any]:
-            return _block_nolock(self, lambda: base_nolock(self))
+            return _block_nolock(self, super()._pipeline_nolock)
 
     return Guarded
 

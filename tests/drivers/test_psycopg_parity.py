@@ -51,7 +51,7 @@ def test_a_close_of_the_application_s_own_is_called_once(aurora_lab: PostgresLab
     assert calls == ["close"]
 
 
-def test_what_is_put_in_the_place_of_the_driver_s_connecting_counts(
+def test_what_is_put_in_the_place_of_the_driver_s_own_counts(
     aurora_lab: PostgresLab, colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     colour.connect(aurora_lab).close()
@@ -59,9 +59,14 @@ def test_what_is_put_in_the_place_of_the_driver_s_connecting_counts(
     def refused(*_: object, **__: object) -> None:
         raise Refused
 
-    monkeypatch.setattr(colour.connection, "_connect_gen", refused)
-    with pytest.raises(Refused):
-        colour.connect(aurora_lab)
+    with monkeypatch.context() as patch:
+        patch.setattr(colour.connection, "_connect_gen", refused)
+        with pytest.raises(Refused):
+            colour.connect(aurora_lab)
+    with colour.connect(aurora_lab) as conn:
+        monkeypatch.setattr(colour.connection, "transaction", refused)
+        with pytest.raises(Refused), conn.transaction():
+            pass
 
 
 def test_our_classes_may_stand_under_the_driver_s_names(
