@@ -232,7 +232,8 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | None) -> dict[str, Any]:
     """The parameters for one place, with a login no longer than *timeout* (seconds)."""
     changed = _given(parameters)
-    if place is not None:
+    # A place without a name is where libpq goes by itself, or where a service file leads that only libpq finds.
+    if place is not None and place.host:
         service = _service(parameters)
         changed = {k: v for k, v in {**service, **changed}.items() if k not in _ROUTING}
         many = "," in place.host
@@ -289,7 +290,7 @@ def _defaults() -> dict[str, str]:
 
 
 def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the connection service file says, which libpq tells nobody before it connects.
+    """What the connection service file says, which libpq tells nobody before it connects; nothing where we find no file.
 
     https://www.postgresql.org/docs/current/libpq-pgservice.html
     """
@@ -303,7 +304,7 @@ def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
         reader.read(file)
         if reader.has_section(str(name)):
             return dict(reader.items(str(name)))
-    raise ConfigurationError(f"service {name!r} stands in none of {', '.join(map(str, files))}")
+    return {}
 
 
 def _rows(result: Any) -> Rows:

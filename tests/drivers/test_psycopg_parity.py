@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -112,3 +113,15 @@ def test_what_the_driver_itself_cleans_up_costs_no_session(
             copying.write("1\n")
         conn.rollback()
         assert conn.execute("SELECT pg_backend_pid()").fetchone() == (session,)
+
+
+@pytest.mark.parametrize("ours", [{}, {"resolve": lambda host, port: [(host, port)]}])
+def test_a_service_that_stands_nowhere_is_libpq_s_to_find(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: dict[str, Any]
+) -> None:
+    """It may know files that we do not: where it looks for the system's was settled when it was built."""
+    file = tmp_path / "services"
+    file.write_text("[others]\n", encoding="utf-8")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    with pytest.raises(psycopg.OperationalError, match='service "orders" not found'):
+        aurora_actors.connect(psycopg.Connection.connect, "service=orders", **ours)
