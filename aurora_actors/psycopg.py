@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import psycopg as driver
+from psycopg.connection import Connection as DriverConnection
 from psycopg.rows import Row
 
 from aurora_actors import aio
@@ -28,7 +29,7 @@ __all__ = ["AsyncConnection", "Connection", "connect"]
 
 def connect(conninfo: str = "", /, **parameters: Any) -> Any:
     """See ``aurora_actors.connect``."""
-    return _connect(driver.Connection.connect, conninfo, **parameters)
+    return _connect(DriverConnection.connect, conninfo, **parameters)
 
 
 class Connection(driver.Connection[Row]):

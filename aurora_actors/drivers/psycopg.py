@@ -18,6 +18,8 @@ import psycopg
 from psycopg import conninfo as conninfos
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
+from psycopg.connection import Connection
+from psycopg.connection_async import AsyncConnection
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Sockets, Wire
@@ -73,7 +75,8 @@ class PsycopgDriver:
         return _all_keys()
 
     def default_target(self, *, asynchronous: bool) -> Callable[..., Any]:
-        return psycopg.AsyncConnection.connect if asynchronous else psycopg.Connection.connect
+        # Not psycopg's own names for them, which others may have put their classes under, ours among them.
+        return AsyncConnection.connect if asynchronous else Connection.connect
 
     def accepts(self, target: Callable[..., Any]) -> bool:
         owner = getattr(target, "__self__", None)
@@ -82,13 +85,13 @@ class PsycopgDriver:
     def is_async(self, target: Callable[..., Any]) -> bool | None:
         owner = getattr(target, "__self__", None)
         if isinstance(owner, type):
-            return issubclass(owner, psycopg.AsyncConnection)
+            return issubclass(owner, AsyncConnection)
         return iscoroutinefunction(target) or None
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
         known, ours = _divided(conninfo, _libpq_keys())
         parsed: dict[str, Any] = dict(conninfos.conninfo_to_dict(known))
-        merged = {**parsed, **ours, **{key: value for key, value in keywords.items() if value is not None}}
+        merged = {**parsed, **ours, **_given(keywords)}
         # The AWS wrapper's name for it.
         database = merged.pop("database", None)
         return merged if database is None else {"dbname": database, **merged}
@@ -221,10 +224,16 @@ class PsycopgDriver:
         return both(kind)
 
 
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """*parameters* without those of libpq's that are None: not given; ``prepare_threshold=None`` says something."""
+    return {key: value for key, value in parameters.items() if value is not None or key in _KEYWORDS}
+
+
 def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | None) -> dict[str, Any]:
     """The parameters for one place, with a login no longer than *timeout* (seconds)."""
-    changed = {key: value for key, value in parameters.items() if value is not None}
-    if place is not None:
+    changed = _given(parameters)
+    # A place without a name is where libpq goes by itself, or where a service file leads that only libpq finds.
+    if place is not None and place.host:
         service = _service(parameters)
         changed = {k: v for k, v in {**service, **changed}.items() if k not in _ROUTING}
         many = "," in place.host
@@ -281,7 +290,7 @@ def _defaults() -> dict[str, str]:
 
 
 def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the connection service file says, which libpq tells nobody before it connects.
+    """What the connection service file says, which libpq tells nobody before it connects; nothing where we find no file.
 
     https://www.postgresql.org/docs/current/libpq-pgservice.html
     """
@@ -295,7 +304,7 @@ def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
         reader.read(file)
         if reader.has_section(str(name)):
             return dict(reader.items(str(name)))
-    raise ConfigurationError(f"service {name!r} stands in none of {', '.join(map(str, files))}")
+    return {}
 
 
 def _rows(result: Any) -> Rows:

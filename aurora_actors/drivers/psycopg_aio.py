@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -20,8 +21,6 @@ __all__ = ["made_async"]
 def made_async(base: Any) -> type[Any]:
     """The guarded class derived from *base*, a class of connections for asyncio."""
     base_wait = base.wait
-    base_close, base_exit = base.close, base.__aexit__
-    base_transaction, base_pipeline, base_nolock = base.transaction, base.pipeline, base._pipeline_nolock
 
     async def through(conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return await base_wait(conn, gen, *args, **kwargs)
@@ -57,27 +56,25 @@ def made_async(base: Any) -> type[Any]:
                 self._aa_busy_since = 0.0
 
         async def __aexit__(self, *error: Any) -> None:
-            await base_exit(self, *error)
-            if not getattr(self, "_pool", None):
+            lost = self.closed
+            await super().__aexit__(*error)
+            if lost and not getattr(self, "_pool", None):
                 await self.close()
 
         async def close(self) -> None:
-            returned = getattr(getattr(self, "_pool", None), "close_returns", False)
-            if not returned:
-                self._aa_link.leave()
-            await base_close(self)
-            if not returned:
-                self._closed = True
+            lost = self.closed
+            await super().close()
+            if lost or self._closed:
                 self._aa_link.drop()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
-            return _block(self, lambda: base_transaction(self, *args, **kwargs))
+            return _block(self, partial(super().transaction, *args, **kwargs))
 
         def pipeline(self) -> AbstractAsyncContextManager[Any]:
-            return _block(self, lambda: base_pipeline(self))
+            return _block(self, super().pipeline)
 
         def _pipeline_nolock(self) -> AbstractAsyncContextManager[Any]:
-            return _block_nolock(self, lambda: base_nolock(self))
+            return _block_nolock(self, super()._pipeline_nolock)
 
     return Guarded
 

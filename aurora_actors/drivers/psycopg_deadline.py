@@ -54,14 +54,14 @@ def pace(args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> dict[st
     return {**own, **kwargs}
 
 
-def connecting(base: Callable[..., Any], *, blocks: bool) -> Callable[..., Any]:
-    """psycopg's ``_connect_gen``, ended at the deadline; its own limit is of two whole seconds at least.
+def connecting(made: Any, *, blocks: bool) -> Callable[..., Any]:
+    """The ``_connect_gen`` of *made*, ended at the deadline: the driver's own limit is of two whole seconds at least.
 
     *blocks*: it is driven in a thread, where psycopg makes a selector for each login, and system calls for each step of it.
     """
 
     def _connect_gen(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
-        gen, until = base.__func__(cls, *args, **kwargs), nearest()  # type: ignore[attr-defined]
+        gen, until = super(made, cls)._connect_gen(*args, **kwargs), nearest()
         gen = _swift(gen) if blocks and hasattr(select, "poll") else gen
         return gen if until == NEVER else Steps(gen).until(until, psycopg.errors.ConnectionTimeout)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import psycopg
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
+from psycopg.connection import Connection
+from psycopg.connection_async import AsyncConnection
 
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_deadline import connecting
@@ -74,7 +77,7 @@ def guard_of(base: type[Any]) -> type[Any]:
 
 
 def _derived(base: type[Any]) -> type[Any]:
-    if issubclass(base, psycopg.AsyncConnection):
+    if issubclass(base, AsyncConnection):
         from aurora_actors.drivers.psycopg_aio import made_async
 
         made = made_async(base)
@@ -84,7 +87,7 @@ def _derived(base: type[Any]) -> type[Any]:
     for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
         setattr(made, name, value)
     made._exec_command = marking(base._exec_command)
-    made._connect_gen = classmethod(connecting(base._connect_gen, blocks=issubclass(base, psycopg.Connection)))
+    made._connect_gen = classmethod(connecting(made, blocks=issubclass(base, Connection)))
     return made
 
 
@@ -129,8 +132,6 @@ _SHARED: dict[str, Any] = {
 
 def _made(base: Any) -> type[Any]:
     base_wait = base.wait
-    base_close, base_exit = base.close, base.__exit__
-    base_transaction, base_pipeline, base_nolock = base.transaction, base.pipeline, base._pipeline_nolock
 
     async def through(conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return base_wait(conn, gen, *args, **kwargs)
@@ -165,35 +166,35 @@ def _made(base: Any) -> type[Any]:
             except psycopg.Error as error:
                 return run_blocking(self._aa_link.failed(self, error, gen))
             except BaseException:
-                self._aa_link.cut_off(self)
+                self._aa_link.cut_off(self, gen)
                 raise
             finally:
                 self._aa_busy_since = 0.0
 
         def close(self) -> None:
-            returned = getattr(getattr(self, "_pool", None), "close_returns", False)
-            if not returned:
-                self._aa_link.leave()
-            base_close(self)
-            if not returned:
-                self._closed = True
+            lost = self.closed
+            super().close()
+            # Else it went back to its pool.
+            if lost or self._closed:
                 self._aa_link.drop()
 
         def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
         ) -> None:
-            base_exit(self, kind, error, trace)
-            if not getattr(self, "_pool", None):
+            lost = self.closed
+            super().__exit__(kind, error, trace)
+            # The driver leaves a lost connection as it is.
+            if lost and not getattr(self, "_pool", None):
                 self.close()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
-            return _block(self, lambda: base_transaction(self, *args, **kwargs))
+            return _block(self, partial(super().transaction, *args, **kwargs))
 
         def pipeline(self) -> AbstractContextManager[Any]:
-            return _block(self, lambda: base_pipeline(self))
+            return _block(self, super().pipeline)
 
         def _pipeline_nolock(self) -> AbstractContextManager[Any]:
-            return _block_nolock(self, lambda: base_nolock(self))
+            return _block_nolock(self, super()._pipeline_nolock)
 
     return Guarded
 

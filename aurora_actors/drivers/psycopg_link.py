@@ -26,6 +26,7 @@ from aurora_actors.drivers.psycopg_errors import DeadlineExceededError
 from aurora_actors.drivers.psycopg_reading import (
     ACTIVE,
     AT_REST,
+    CLEANED_UP,
     COMMITS,
     DEAD,
     NAMES,
@@ -139,13 +140,13 @@ class Link(Tie):
             if effects is None or effects or self.session.pending:
                 self._took_none(conn, effects)
             if isinstance(error, DeadlineExceededError) or not isinstance(error, psycopg.Error):
-                self.cut_off(conn)
+                self.cut_off(conn, gen)
                 raise
             return await self.failed(conn, error, gen)
         except BaseException:
             # Cut off: whether the statement succeeded nobody knows.
             self.clean = self.clean and effects is not None and only_transactions(effects)
-            self.cut_off(conn)
+            self.cut_off(conn, gen)
             raise
         else:
             if effects is None or effects or self.session.pending:
@@ -255,9 +256,12 @@ class Link(Tie):
 
         return await self.answer(error, failure_of(error, conn), operation)
 
-    def cut_off(self, conn: Any) -> None:
-        """A call ended by what is no error of the driver's. psycopg has the server cancel a statement only for Ctrl-C and
-        for tasks; any other answer would still come, and be taken for the next statement's."""
+    def cut_off(self, conn: Any, gen: Any) -> None:
+        """A call ended by what is no error of the driver's. psycopg has the server cancel a statement only for Ctrl-C, for
+        tasks, and where a stream or COPY ends; any other answer would still come, and be taken for the next statement's.
+        """
+        if gen.__name__ in CLEANED_UP:
+            return
         if self.acts and conn._pipeline is None and conn.pgconn.transaction_status == ACTIVE:
             self.leave()
             conn.pgconn.finish()

@@ -15,6 +15,7 @@ from aurora_actors.model.session_state import Effect, only_transactions
 __all__ = [
     "ACTIVE",
     "AT_REST",
+    "CLEANED_UP",
     "COMMITS",
     "DEAD",
     "HARMLESS",
@@ -59,6 +60,8 @@ NAMES = {
     "copy_end": "copy",
 }
 COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
+CLEANED_UP = {"_stream_send_gen", "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "copy_to"}
+"""After these the driver itself ends what it began, however they end."""
 _SETTERS = {f"_set_{name}_gen" for name in ("autocommit", "isolation_level", "read_only", "deferrable")}
 SENDS_NOTHING = {"notifies", *_SETTERS}
 

@@ -129,12 +129,6 @@ def test_an_asyncio_target_in_a_thread() -> None:
         aurora_actors.connect(psycopg.AsyncConnection.connect, NOWHERE)
 
 
-def test_a_service_that_stands_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "none"))
-    with pytest.raises((ConfigurationError, psycopg.OperationalError), match="orders"):
-        aurora_actors.connect(psycopg.Connection.connect, "service=orders")
-
-
 def test_a_parameter_that_nobody_knows_is_the_driver_s_error(listening: tuple[str, int]) -> None:
     with pytest.raises(psycopg.ProgrammingError, match="zzz"):
         aurora_actors.connect(psycopg.Connection.connect, NOWHERE, zzz=1)

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg_pool
 import pytest
 
+import aurora_actors.psycopg
 from aurora_actors import FailoverError, FailoverSuccessError, TransactionResolutionUnknownError, signals
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
@@ -132,14 +133,39 @@ def test_the_pool_s_own_check(aurora_lab: PostgresLab, opened: Opened, colour: C
         assert ask(pool) == aurora_lab.writer
 
 
-def test_close_gives_a_connection_back(aurora_lab: PostgresLab, opened: Opened) -> None:
+class GivenBack(aurora_actors.psycopg.Connection[Any]):
+    """A close that gives back, as applications had to write it before psycopg 3.3."""
+
+    def close(self) -> None:
+        pool = getattr(self, "_pool", None)
+        if pool is not None:
+            pool.putconn(self)
+        else:
+            super().close()
+
+
+class GivenBackByTasks(aurora_actors.psycopg.AsyncConnection[Any]):
+    async def close(self) -> None:
+        pool = getattr(self, "_pool", None)
+        if pool is not None:
+            await pool.putconn(self)
+        else:
+            await super().close()
+
+
+OWN = {"threads": GivenBack, "asyncio": GivenBackByTasks}
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_close_gives_a_connection_back(aurora_lab: PostgresLab, opened: Opened, colour: Colour, *, own: bool) -> None:
     closed: list[Any] = []
+    gives_back: dict[str, Any] = {"connection_class": OWN[colour.name]} if own else {"close_returns": True}
 
     def note(_: object, event: Any) -> None:
         closed.append(event)
 
     signals.connection_closed.connect(note)
-    with opened(min_size=1, max_size=1, close_returns=True) as pool:
+    with opened(min_size=1, max_size=1, **gives_back) as pool:
         conn = pool.getconn()
         pid = conn.info.backend_pid
         conn.close()
