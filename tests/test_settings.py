@@ -300,8 +300,7 @@ AUDIT = {
 }
 
 
-def test_parameters_of_plugins() -> None:
-    # iam_region is one that the core knows and lacks.
+def test_parameters_of_plugins_and_one_that_the_core_knows_and_lacks() -> None:
     assert split({"iam_region": "us-east-1"}, (), Table(AUDIT))[0].of_plugins["iam_region"] == "us-east-1"
     settings, drivers = split({"audit_key": "s3cr3t", "Audit_Limit": "10"}, (), Table(AUDIT))
     assert settings.of_plugins == {"audit_key": "s3cr3t", "audit-limit": 10, "iam_region": "eu-west-1"}
