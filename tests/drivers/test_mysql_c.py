@@ -25,11 +25,14 @@ FILES = (
     "tests/drivers/test_mysql_methods.py",
     "tests/drivers/test_mysql_cost.py",
     "tests/drivers/test_mysql_aborts.py",
+    "tests/drivers/test_mysql_shared.py",
+    "tests/drivers/test_mysql_transparent.py",
     "tests/failover/test_mysql_cursors.py",
     "tests/failover/test_mysql_deadlines.py",
     "tests/failover/test_mysql_failover.py",
     "tests/failover/test_mysql_idle.py",
     "tests/failover/test_mysql_interrupted.py",
+    "tests/failover/test_mysql_middle.py",
     "tests/failover/test_tokens.py",
 )
 
