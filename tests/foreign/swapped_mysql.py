@@ -51,7 +51,7 @@ def _opened(target: Callable[..., Any], parameters: dict[str, Any]) -> Any:
 def _swapped(connect: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(connect)
     def swapped(*args: Any, **parameters: Any) -> Any:
-        if args or not parameters or _ours_at_work.get():
+        if args or _ours_at_work.get():
             return connect(*args, **parameters)
         return _opened(connect, parameters)
 
@@ -61,7 +61,7 @@ def _swapped(connect: Callable[..., Any]) -> Callable[..., Any]:
 def _swapped_aio(connect: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(connect)
     async def swapped(*args: Any, **parameters: Any) -> Any:
-        if args or not parameters or _ours_at_work.get():
+        if args or _ours_at_work.get():
             return await connect(*args, **parameters)
         token = _ours_at_work.set(True)
         try:
