@@ -6,7 +6,8 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,22 +149,26 @@ ENDS: dict[str, tuple[Callable[[Any], Any], Outcome]] = {
 C_SWALLOWS = ("cmd_reset_connection", "cmd_statistics")
 
 
-@pytest.mark.parametrize("name", ["commit", "rollback", "reset_session", "cmd_change_user"])
 @in_every_face
-async def test_the_writer_is_lost_in_the_middle_of(aurora_mysql_lab: MysqlLab, face: Face, name: str) -> None:
-    call, outcome = ENDS[name]
-    async with face.connection(aurora_mysql_lab, autocommit=False) as conn:
-        await query(conn, "CREATE TABLE t (id int)")
-        await query(conn, "INSERT INTO t VALUES (1)")
-        before = aurora_mysql_lab.writer
+async def test_the_writer_is_lost_in_the_middle_of_the_end_of_transactions(
+    aurora_mysql_lab: MysqlLab, face: Face
+) -> None:
+    names = ("commit", "rollback", "reset_session", "cmd_change_user")
+    before = aurora_mysql_lab.writer
+    async with AsyncExitStack() as stack:
+        conns = [await stack.enter_async_context(face.connection(aurora_mysql_lab, autocommit=False)) for _ in names]
+        for number, conn in enumerate(conns):
+            await query(conn, f"CREATE TABLE t{number} (id int)")
+            await query(conn, f"INSERT INTO t{number} VALUES (1)")
         await asyncio.to_thread(aurora_mysql_lab.freeze, before)
-        under_way = begun(face, lambda: call(conn))
+        under_way = [begun(face, partial(ENDS[name][0], conn)) for name, conn in zip(names, conns, strict=True)]
         await asyncio.to_thread(aurora_mysql_lab.failover, rejoin=False)
-        error = await under_way.end()
-        assert isinstance(error, TransactionResolutionUnknownError), error
-        assert error.outcome is outcome
-        assert await where(conn) == aurora_mysql_lab.writer != before
-        assert await query(conn, "SELECT COUNT(*) FROM t") in ([(0,)], [(1,)])
+        for number, (name, conn, call) in enumerate(zip(names, conns, under_way, strict=True)):
+            error = await call.end()
+            assert isinstance(error, TransactionResolutionUnknownError), error
+            assert error.outcome is ENDS[name][1]
+            assert await where(conn) == aurora_mysql_lab.writer != before
+            assert await query(conn, f"SELECT COUNT(*) FROM t{number}") in ([(0,)], [(1,)])
 
 
 @pytest.mark.parametrize("name", ENDS)
