@@ -34,12 +34,9 @@ PREPARATIONS = (
     "SET GLOBAL sql_mode = '', GLOBAL local_infile = 1, GLOBAL max_allowed_packet = 636870912",
 )
 _FAKED = "the test fakes a lost connection, and ours goes on elsewhere"
-_RENEWED = "the test breaks the name of the host, and ours knows other hosts of the cluster"
 REASONS = {
     "MySQLConnectionTests::test_cmd_statistics": _FAKED,
     "MySQLConnectionAioTests::test_cmd_statistics": _FAKED,
-    "BugOra13392739::test_ping": _RENEWED,
-    "BugOra13392739::test_reconnect": _RENEWED,
     "CMySQLConnectionTests::test_cmd_query": "the first statement alone is told that the session is new, and it is ours",
     "BugOra13435186::test_connection": "closing the last connection to a cluster leaves a timer, which counts as an object",
 }
