@@ -17,7 +17,7 @@ help:
 	@echo "make nemesis workloads under random faults, and a check of every write     [MINUTES=5 SEED=... ENGINE= COLOUR= ARGS=]"
 	@echo "make soak    many failovers in one process, and what is left of them       [FAILOVERS=100 CONNECTIONS=50 ARGS=]"
 	@echo "make bench   cost, connecting, recovery beside raw psycopg and libpq                [ARGS='--quick', '--rows cost,many']"
-	@echo "make foreign SQLAlchemy's own tests on psycopg's connections and on ours, compared    [ARGS='--driver psycopg']"
+	@echo "make foreign SQLAlchemy's tests and MySQL Connector's on their connections and on ours    [ARGS='--driver mysql']"
 	@echo "make lint | types | docs | clean"
 
 demo: $(STAMP)

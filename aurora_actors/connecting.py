@@ -63,7 +63,8 @@ async def opening(
     try:
         seeds = tuple(driver.seeds(own))
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"port={own.get('port')!r}: expected a number ({error})") from error
+        kind: type[ConfigurationError] = driver.error(ConfigurationError)
+        raise kind(f"port={own.get('port')!r}: expected a number ({error})") from error
     own = {**driver.keepalive(settings), **own}
     monitoring = _monitoring(settings, driver.keys)
     found_out = credentials((own, monitoring), classes, settings, asynchronous=asynchronous)

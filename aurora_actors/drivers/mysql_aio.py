@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from asyncio import current_task
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,18 +16,8 @@ from mysql.connector.errors import Error
 
 from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.deadlines import NEVER, nearest
-from aurora_actors.drivers.mysql_guard import (
-    QUIET,
-    TRAITS,
-    connection_calls,
-    cursor_calls,
-    guarded_cursor,
-    handles_ok,
-    named,
-    read_only,
-    released,
-    stale,
-)
+from aurora_actors.drivers.mysql_classes import cursor_calls, driver_s_own, guarded_cursor, named
+from aurora_actors.drivers.mysql_guard import QUIET, TRAITS, connection_calls, handles_ok, read_only, released, stale
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
@@ -75,7 +66,7 @@ def made_async(base: Any) -> type[Any]:
     calls |= {each.__name__: functools.wraps(getattr(base, each.__name__))(each) for each in own}
     calls |= {"disconnect": calls["close"], "stale": property(stale), "read_only": property(read_only)}
     calls["set_read_only"] = _acting("set_read_only", set_read_only)
-    return named(base, {**TRAITS, **calls})
+    return named(base, {**TRAITS, **driver_s_own(base), **calls})
 
 
 def close_pooled(base_close: Any) -> Any:
@@ -107,22 +98,33 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         conn = self._connection if of_cursor else self
         link = conn._aa_link if conn is not None else NO_LINK
+        me = current_task()
         if link.busy_since:
+            if link.user is not me:
+                link.refuse(name)
             return await base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        if unread or link.cell.view is not link.seen or nearest() is not NEVER or link.limited:
-            result = await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
-        else:
-            link.busy_since = monotonic()
-            try:
-                result = await base(self, *args, **kwargs)
-            except BaseException as error:
-                await link.failed(conn, error, name, args)
-                raise
-            link.busy_since = 0.0
-        if changes:
-            noted(conn, name, args, kwargs)
-        return result
+        was = link.user
+        if was and was is not me:
+            link.refuse(name)
+        link.user = me
+        try:
+            if unread or link.cell.view is not link.seen or nearest() is not NEVER or link.limited:
+                call = partial(base, self, *args, **kwargs)
+                result = await link.call(conn, name, args or (*kwargs.values(),), call)
+            else:
+                link.busy_since = monotonic()
+                try:
+                    result = await base(self, *args, **kwargs)
+                except BaseException as error:
+                    await link.failed(conn, error, name, args)
+                    raise
+                link.busy_since = 0.0
+            if changes and result is not False:
+                noted(conn, name, args, kwargs)
+            return result
+        finally:
+            link.user = was
 
     return method
 
@@ -132,19 +134,20 @@ def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> 
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         conn = self._connection if of_cursor else self
         link = conn._aa_link if conn is not None else NO_LINK
-        if link.busy_since:
-            return await base(self, *args, **kwargs)
-        if name is not None and (nearest() is not NEVER or link.limited):
-            return await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
-        link.busy_since = monotonic()
-        try:
-            return await base(self, *args, **kwargs)
-        except BaseException as error:
-            if name is not None:
-                await link.failed(conn, error, name, args)
-            raise
-        finally:
-            link.busy_since = 0.0
+        with link.used_by(current_task(), name):
+            if link.busy_since:
+                return await base(self, *args, **kwargs)
+            if name is not None and (nearest() is not NEVER or link.limited):
+                return await link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs))
+            link.busy_since = monotonic()
+            try:
+                return await base(self, *args, **kwargs)
+            except BaseException as error:
+                if name is not None:
+                    await link.failed(conn, error, name, args)
+                raise
+            finally:
+                link.busy_since = 0.0
 
     return method
 
@@ -154,7 +157,8 @@ def _passing(guarded: Any, base: Any) -> Any:
 
     @functools.wraps(base)
     def cmd_query(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return (base if self._aa_link.busy_since else guarded)(self, *args, **kwargs)
+        link = self._aa_link
+        return (base if link.busy_since and link.user is current_task() else guarded)(self, *args, **kwargs)
 
     return cmd_query
 
@@ -168,16 +172,16 @@ def _reading(base: Any) -> Any:
         read_timeout: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         link = self._aa_link
-        if link.busy_since or nearest() is not NEVER or link.limited or kwargs:
+        if link.busy_since or link.user or nearest() is not NEVER or link.limited or kwargs:
             return await watched(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout, **kwargs)
-        link.busy_since = monotonic()
+        link.busy_since, link.user = monotonic(), current_task()
         try:
             return await base(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout)
         except BaseException as error:
             await link.failed(self, error, "get_rows", ())
             raise
         finally:
-            link.busy_since = 0.0
+            link.busy_since, link.user = 0.0, None
 
     return get_rows if keywords_as_known(base) else watched
 
@@ -193,12 +197,12 @@ def _coming_and_going(base: Any) -> tuple[Any, ...]:
         return False
 
     async def connect(self: Any) -> None:
-        link = self._aa_link
-        if link.busy_since:
-            await base_connect(self)
-            self._aa_handle = handle_of(self)
-        else:
-            await link.reconnected(self, "connect", partial(base_connect, self))
+        with self._aa_link.used_by(current_task(), "connect") as link:
+            if link.busy_since:
+                await base_connect(self)
+                self._aa_handle = handle_of(self)
+            else:
+                await link.reconnected(self, "connect", partial(base_connect, self))
 
     async def ping(self: Any, reconnect: bool = False, attempts: int = 1, delay: int = 0) -> None:
         if not reconnect or self._aa_link.busy_since:
@@ -213,21 +217,23 @@ def _coming_and_going(base: Any) -> tuple[Any, ...]:
 
     async def reconnect(self: Any, attempts: int = 1, delay: int = 0) -> None:
         attempt = partial(base_reconnect, self, attempts, delay)
-        if self._aa_link.busy_since:
-            await attempt()
-        else:
-            await self._aa_link.reconnected(self, "reconnect", attempt)
+        with self._aa_link.used_by(current_task(), "reconnect") as link:
+            if link.busy_since:
+                await attempt()
+            else:
+                await link.reconnected(self, "reconnect", attempt)
 
     async def close(self: Any) -> None:
         link = self._aa_link
         if link.busy_since:
             await base_close(self)
             return
-        link.busy_since = monotonic()
-        try:
-            await base_close(self)
-        finally:
-            link.busy_since = 0.0
-            link.drop()
+        with link.used_by(current_task(), "close"):
+            link.busy_since = monotonic()
+            try:
+                await base_close(self)
+            finally:
+                link.busy_since = 0.0
+                link.drop()
 
     return is_connected, connect, ping, reconnect, close

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from mysql.connector import OperationalError
+from mysql.connector import InterfaceError, OperationalError, ProgrammingError
 
 from aurora_actors import errors
 
 __all__ = [
-    "DeadlineExceededError", "FailoverError", "FailoverFailedError", "FailoverSuccessError",
-    "TransactionResolutionUnknownError", "both",
+    "ConfigurationError", "DeadlineExceededError", "FailoverError", "FailoverFailedError", "FailoverSuccessError",
+    "SharedError", "TransactionResolutionUnknownError", "both",
 ]  # fmt: skip
 
 TIMED_OUT = 3024
 """ER_QUERY_TIMEOUT, by which the server itself says that a statement took too long."""
 LOST = 2013
 """CR_SERVER_LOST, by which applications and pools tell a connection that is of no more use."""
+
+
+class ConfigurationError(errors.ConfigurationError, InterfaceError):
+    """A parameter of the driver's own that no driver takes. See ``aurora_actors.errors``."""
+
+
+class SharedError(errors.ProgrammingError, ProgrammingError):
+    """A second thread or task called a connection while it was in use. Nothing was sent."""
 
 
 class DeadlineExceededError(errors.DeadlineExceededError, OperationalError):
@@ -62,7 +70,8 @@ class FailoverFailedError(errors.FailoverFailedError, FailoverError):
         self.errno = LOST
 
 
-_MADE: tuple[type[errors.OperationalError], ...] = (
+_MADE: tuple[type[errors.Error], ...] = (
+    ConfigurationError,
     DeadlineExceededError,
     FailoverSuccessError,
     TransactionResolutionUnknownError,

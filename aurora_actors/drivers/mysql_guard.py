@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
+from threading import get_ident
 from time import monotonic
 from typing import Any
 
@@ -17,6 +18,7 @@ import mysql.connector
 from mysql.connector.errors import Error
 
 from aurora_actors.deadlines import NEVER, nearest
+from aurora_actors.drivers.mysql_classes import cursor_calls, cursor_class, driver_s_own, guarded_cursor, named
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
@@ -38,9 +40,7 @@ _CONNECTION_CALLS = (
     *("set_time_zone", "get_sql_mode", "set_sql_mode"),
 )
 PROPERTIES = ("autocommit", "database", "time_zone", "sql_mode")
-CURSOR_CALLS = ("execute", "executemany", "executemulti", "callproc", "nextset")
 # Errors on these go no further: what the application calls next finds out.
-CURSOR_QUIET = ("close", "_fetch_warnings")
 QUIET = ("cmd_quit", "cmd_shutdown")
 
 # Private names of the driver that an exchange rests on. Where a release lacks one, connections are the driver's alone.
@@ -49,7 +49,6 @@ _NEEDED_MADE = (
 )
 
 _classes: dict[type[Any], type[Any]] = {}
-_cursor_classes: dict[type[Any], type[Any]] = {}
 
 
 # What a guarded connection has besides, before anybody attached anything to it.
@@ -90,34 +89,6 @@ def adopt(conn: Any) -> None:
     conn._aa_handle = handle_of(conn)
 
 
-def cursor_class(base: type[Any], make: Callable[[type[Any]], dict[str, Any]]) -> type[Any]:
-    """The class of guarded cursors derived from *base*, a class of the driver's or the application's; made once."""
-    made = _cursor_classes.get(base)
-    if made is None:
-        made = base if hasattr(base, "_aa_guarded") else named(base, {"__slots__": (), "_aa_guarded": True, **make(base)})
-        _cursor_classes[base] = _cursor_classes[made] = made
-    return made
-
-
-def guarded_cursor(conn: Any, made: Any, make: Callable[[type[Any]], dict[str, Any]]) -> Any:
-    """The guarded cursor in place of *made*, which is new and which only the caller has.
-
-    CPython reads the attributes of an object that changed its class the slow way from then on, a microsecond for each
-    statement: a cursor of the driver's is made anew. The application's may be known to somebody already.
-    """
-    cls: Any = cursor_class(type(made), make)
-    if not type(made).__module__.startswith("mysql.connector."):
-        made.__class__ = cls
-        return made
-    cursor = cls.__new__(cls)
-    for name, value in vars(made).items():
-        setattr(cursor, name, value)
-    if hasattr(conn, "add_cursor"):
-        conn.remove_cursor(made)
-        conn.add_cursor(cursor)
-    return cursor
-
-
 def guarded_pool(base: type[Any]) -> type[Any]:
     """The class of pooled connections derived from *base*: what was attached ends when one goes back to its pool."""
     if is_async(base):
@@ -147,28 +118,12 @@ def _close_pooled(base_close: Any) -> Any:
     return close
 
 
-def named(base: type[Any], members: dict[str, Any]) -> type[Any]:
-    """A class derived from *base* that goes by its name."""
-    made = type(base.__name__, (base,), {"__doc__": base.__doc__, "__module__": base.__module__, **members})
-    made.__qualname__ = base.__qualname__
-    return made
-
-
 def connection_calls(base: type[Any]) -> Iterable[tuple[str, Any]]:
     """The methods of *base* to guard, by name."""
     for name in _CONNECTION_CALLS:
         method = getattr(base, name, None)
         if method is not None:
             yield name, method
-
-
-def cursor_calls(base: type[Any], acting: Callable[..., Any], quiet: Callable[..., Any]) -> dict[str, Any]:
-    """The methods of a class of cursors, guarded."""
-    found = {name: getattr(base, name) for name in (*CURSOR_CALLS, *CURSOR_QUIET) if hasattr(base, name)}
-    return {
-        name: quiet(method, of_cursor=True) if name in CURSOR_QUIET else acting(name, method, of_cursor=True)
-        for name, method in found.items()
-    }
 
 
 def _fits(base: type[Any]) -> bool:
@@ -199,20 +154,32 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
             link = conn._aa_link
         except (AttributeError, ReferenceError):
             return base(self, *args, **kwargs)  # a cursor that is closed, or whose connection is gone
+        me = get_ident()
         if link.busy_since:
+            if link.user != me:
+                link.refuse(name)
             return base(self, *args, **kwargs)
         unread = states and not (args and args[0].__class__ is str and args[0] in HARMLESS)
-        if unread or link.cell.view is not link.seen or nearest() is not NEVER or link.limited:
-            result = run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
-        else:
-            link.busy_since = monotonic()
-            try:
-                result = base(self, *args, **kwargs)
-            except BaseException as error:
-                run_blocking(link.failed(conn, error, name, args))
-                raise
-            link.busy_since = 0.0
-        if changes:
+        # From this look to what it decides nothing is called, so that the interpreter lets no other thread in between.
+        was = link.user
+        if was and was != me:
+            link.refuse(name)
+        link.user = me
+        try:
+            if unread or link.cell.view is not link.seen or nearest() is not NEVER or link.limited:
+                call = partial(base, self, *args, **kwargs)
+                result = run_blocking(link.call(conn, name, args or (*kwargs.values(),), call))
+            else:
+                link.busy_since = monotonic()
+                try:
+                    result = base(self, *args, **kwargs)
+                except BaseException as error:
+                    run_blocking(link.failed(conn, error, name, args))
+                    raise
+                link.busy_since = 0.0
+        finally:
+            link.user = was
+        if changes and result is not False:  # what resetting says where it failed
             noted(conn, name, args, kwargs)
         return result
 
@@ -226,20 +193,25 @@ def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> 
     @functools.wraps(base)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         link = getattr(self._connection if of_cursor else self, "_aa_link", NO_LINK)
+        me = get_ident()
+        was = link.user
+        if was != me and (was or link.busy_since):
+            link.refuse(name)
         if link.busy_since:
             return base(self, *args, **kwargs)
-        if name is not None and (nearest() is not NEVER or link.limited):
-            conn = self._connection if of_cursor else self
-            return run_blocking(link.call(conn, name, args or (*kwargs.values(),), partial(base, self, *args, **kwargs)))
-        link.busy_since = monotonic()
+        link.user = me
         try:
+            if name is not None and (nearest() is not NEVER or link.limited):
+                conn, call = self._connection if of_cursor else self, partial(base, self, *args, **kwargs)
+                return run_blocking(link.call(conn, name, args or (*kwargs.values(),), call))
+            link.busy_since = monotonic()
             return base(self, *args, **kwargs)
         except BaseException as error:
-            if name is not None:
+            if name is not None and link.busy_since:
                 run_blocking(link.failed(self._connection if of_cursor else self, error, name, args))
             raise
         finally:
-            link.busy_since = 0.0
+            link.busy_since, link.user = 0.0, was
 
     return method
 
@@ -253,17 +225,18 @@ def _reading(base: Any) -> Any:
         self: Any, count: Any = None, binary: Any = False, columns: Any = None, raw: Any = None, prep_stmt: Any = None,
         read_timeout: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        link = self._aa_link
-        if link.busy_since or nearest() is not NEVER or link.limited or kwargs:
+        link, me = self._aa_link, get_ident()
+        if nearest() is not NEVER or link.limited or kwargs or link.user or link.busy_since:
             return watched(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout, **kwargs)
-        link.busy_since = monotonic()
+        link.user = me
         try:
+            link.busy_since = monotonic()
             return base(self, count, binary, columns, raw, prep_stmt, read_timeout=read_timeout)
         except BaseException as error:
             run_blocking(link.failed(self, error, "get_rows", ()))
             raise
         finally:
-            link.busy_since = 0.0
+            link.busy_since, link.user = 0.0, 0
 
     return get_rows if keywords_as_known(base) else watched
 
@@ -297,7 +270,7 @@ def _made(base: Any) -> type[Any]:
     calls |= {each.__name__: functools.wraps(getattr(base, each.__name__))(each) for each in own}
     calls |= {"disconnect": calls["close"], "stale": property(stale)}
     calls["read_only"] = property(read_only, _acting("set_read_only", set_read_only))
-    return named(base, {**TRAITS, **calls})
+    return named(base, {**TRAITS, **driver_s_own(base), **calls})
 
 
 def _coming_and_going(base: Any) -> tuple[Any, ...]:
@@ -332,34 +305,37 @@ def _coming_and_going(base: Any) -> tuple[Any, ...]:
 
     def reconnect(self: Any, attempts: int = 1, delay: int = 0) -> None:
         attempt = partial(base_reconnect, self, attempts, delay)
-        if self._aa_link.busy_since:
-            attempt()
-        else:
-            run_blocking(self._aa_link.reconnected(self, "reconnect", attempt))
+        with self._aa_link.used_by(get_ident(), "reconnect") as link:
+            if link.busy_since:
+                attempt()
+            else:
+                run_blocking(link.reconnected(self, "reconnect", attempt))
 
     def connect(self: Any, **kwargs: Any) -> None:
-        link = self._aa_link
-        if link.busy_since:
-            base_connect(self, **kwargs)
-        elif not kwargs:
-            run_blocking(link.reconnected(self, "connect", partial(base_connect, self)))
-        else:
-            # Who knows where this leads: from here on the connection is the driver's alone.
-            self.close()
-            self._aa_link = NO_LINK
-            base_connect(self, **kwargs)
+        with self._aa_link.used_by(get_ident(), "connect") as link:
+            if link.busy_since:
+                base_connect(self, **kwargs)
+            elif not kwargs:
+                run_blocking(link.reconnected(self, "connect", partial(base_connect, self)))
+            else:
+                # Who knows where this leads: from here on the connection is the driver's alone.
+                self.close()
+                self._aa_link = NO_LINK
+                base_connect(self, **kwargs)
 
     def close(self: Any) -> None:
         link = self._aa_link
-        if link.busy_since:
+        if link.busy_since and (link.user == get_ident() or not hasattr(self, "_cmysql")):
+            # Within another call; or from another thread, which ends that call, where it does not end the process.
             base_close(self)
             return
-        link.busy_since = monotonic()
-        try:
-            base_close(self)
-        finally:
-            link.busy_since = 0.0
-            link.drop()
+        with link.used_by(get_ident(), "close"):
+            link.busy_since = monotonic()
+            try:
+                base_close(self)
+            finally:
+                link.busy_since = 0.0
+                link.drop()
 
     return is_connected, _open_connection, ping, reconnect, connect, close
 

@@ -6,8 +6,10 @@ that the application called. In between the driver swallows errors and replaces 
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable
 from time import monotonic
@@ -17,6 +19,7 @@ from aurora_actors.actors.names import names
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
 from aurora_actors.drivers.base import Failure
 from aurora_actors.drivers.mysql_deadline import Alarm
+from aurora_actors.drivers.mysql_errors import SharedError
 from aurora_actors.drivers.mysql_reading import (
     COMMITS,
     NAMES,
@@ -63,12 +66,14 @@ class Link(Tie):
     """What watches over one connection object, whatever session is under it.
 
     ``busy_since``: since when a call of the application's waits for its host, so that what the driver calls in turn is no
-    call of its own; 0.0: there is none.
+    call of its own; 0.0: there is none. ``user``: the thread or task whose call it is, the recovery that it may lead to
+    included, for the driver serves one at a time; false: nobody's.
     """
 
     def __init__(self, proxy: Proxy | None = None) -> None:
         super().__init__(proxy)
         self.busy_since = 0.0
+        self.user: object = 0
         self.cell: Any = Seen
         self.seen: Any = Seen.view
         self.cursors: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -79,6 +84,30 @@ class Link(Tie):
             self.seen = None
         if proxy is not None and proxy.executes:
             self.seen = None
+
+    @contextmanager
+    def used_by(self, user: object, name: str | None) -> Iterator[Link]:
+        """While *user* calls *name*. Raises ``SharedError`` where somebody else has a call under way."""
+        was = self.user
+        if was and was != user:
+            self.refuse(name)
+        self.user = user
+        try:
+            yield self
+        finally:
+            self.user = was
+
+    def refuse(self, name: str | None) -> None:
+        """Raise for a call by another thread or task than the one whose call is under way, which goes on undisturbed."""
+        if self is NO_LINK:
+            return  # whatever is called, it is the driver that calls
+        raised = SharedError(
+            f"{NAMES.get(name or '', name) or 'the call'} was not sent: another thread or task has a call under way on this"
+            " connection, and MySQL Connector's serve one at a time. Give each a connection of its own, or one of a pool's"
+        )
+        if self.proxy is not None and os.getpid() != self.proxy.pid:
+            raise self.inherited(raised)
+        raise raised
 
     async def call(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
         """The long way: there is news, a deadline, a new statement, or a plugin wants to see what is sent."""

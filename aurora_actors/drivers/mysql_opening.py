@@ -24,7 +24,8 @@ from aurora_actors.drivers.base import Place, Waits, Wire
 from aurora_actors.drivers.mysql_guard import adopt, guard_of, is_async
 from aurora_actors.drivers.mysql_options import KEEPING_ALIVE, POOL, plain
 from aurora_actors.drivers.mysql_reading import failure_of
-from aurora_actors.drivers.mysql_session import drop, line_of
+from aurora_actors.drivers.mysql_server import IN_TRANSACTION
+from aurora_actors.drivers.mysql_session import drop, line_of, status_of
 
 __all__ = ["asked", "class_of", "in_time", "inner", "is_connection_class", "opened_at", "opened_by_the_driver"]
 
@@ -106,6 +107,12 @@ async def asked(conn: Any, sql: str, waits: Waits) -> Rows:
     """The rows of one statement, as text. Raises the driver's error, or ``DeadlineExceeded``."""
     answer = await in_time(conn, lambda: conn.cmd_query(sql, raw=True, buffered=True), waits)
     rows = (await in_time(conn, lambda: conn.get_rows(raw=True), waits))[0] if "columns" in answer else ()
+    if getattr(conn, "_cmysql", None) is not None:
+        # The extension would give the rows of prepared statements raw too, from here on.
+        conn._cmysql.raw(bool(conn._raw))
+    if status_of(conn) & IN_TRANSACTION:
+        # Without autocommit the question has begun a transaction, whose snapshot the application has not asked for.
+        await in_time(conn, conn.rollback, waits)
     return [[None if value is None else bytes(value).decode() for value in row] for row in rows]
 
 

@@ -22,10 +22,10 @@ def _begins(words: str) -> re.Pattern[str]:
     return re.compile(rf"{_BLANK}\(*{_BLANK}(?:{words})\b", re.IGNORECASE)
 
 
-# https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html
+# https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html; LOAD DATA commits on NDB alone, which Aurora has not.
 _COMMITS_NOTHING = _begins(
     r"select|insert|update|delete|replace|with|values|table|do|show|explain|describe|desc|help|use|handler|savepoint"
-    r"|rollback(?!\s+and\s+chain)|release\s+savepoint|set\s+(?:session\s+|local\s+)?transaction|set\s+names|kill"
+    r"|rollback(?!\s+and\s+chain)|release\s+savepoint|set\s+(?:session\s+|local\s+)?transaction|set\s+names|kill|load\s+data"
     r"|(?:create|drop)\s+temporary\s+table"
 )
 _BEGINS = _begins(r"begin|start\s+transaction")

@@ -69,7 +69,7 @@ class Tie:
         proxy = self.proxy
         pass_interrupt(error)
         if proxy is not None and os.getpid() != proxy.pid:
-            return self._inherited(error)
+            return self.inherited(error)
         if proxy is None or not self.acts:
             return error
         fault = proxy.fault(failure)
@@ -106,7 +106,7 @@ class Tie:
         outcome, seconds = outcome_of(operation), monotonic() - began
         return self._overdue(overdue(operation.name, seconds, outcome, closed=closed), outcome, seconds)
 
-    def _inherited(self, error: Exception) -> Exception:
+    def inherited(self, error: Exception) -> Exception:
         """In a forked child: the session is the parent's, and nothing of what was asked for was sent to it."""
         assert self.proxy is not None
         kind: type[errors.FailoverError] = self.proxy.driver.error(errors.FailoverError)

@@ -1,35 +1,34 @@
 """The tests of the C extension, run where it loads: with MySQL Connector 9.7 in an environment of its own.
 
-The extension of 26.10 needs a newer OpenSSL than Debian 12 has. The environment lies in the lab's cache, outside the clone,
-and sees everything else that the one which runs the tests has.
+See ``c_extension``.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import mysql.connector
 import pytest
 
-from aurora_actors.lab.cache import locked
+from tests.drivers import c_extension
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGE = "mysql-connector-python==9.7.0"
-INSTALL_SECONDS = 150
 FILES = (
     "tests/drivers/test_conformance.py",
     "tests/drivers/test_mysql_methods.py",
     "tests/drivers/test_mysql_cost.py",
     "tests/drivers/test_mysql_aborts.py",
+    "tests/drivers/test_mysql_shared.py",
+    "tests/drivers/test_mysql_transparent.py",
     "tests/failover/test_mysql_cursors.py",
     "tests/failover/test_mysql_deadlines.py",
     "tests/failover/test_mysql_failover.py",
     "tests/failover/test_mysql_idle.py",
     "tests/failover/test_mysql_interrupted.py",
+    "tests/failover/test_mysql_middle.py",
     "tests/failover/test_tokens.py",
 )
 
@@ -39,23 +38,10 @@ def python() -> Path:
     """The interpreter of that environment."""
     if mysql.connector.HAVE_CEXT:
         pytest.skip("the C extension loads here, and its tests have run already")
-    name = f"{PACKAGE.replace('==', '-')}-{sys.implementation.cache_tag}"
-    with locked(name) as folder:
-        interpreter = folder / "bin" / "python"
-        ready = folder / "ready"
-        if not ready.exists():
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)],
-                [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet", "--no-deps", PACKAGE],
-            ):
-                made = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS)
-                if made.returncode != 0:
-                    pytest.skip(f"{PACKAGE} cannot be installed here: {made.stderr.strip().splitlines()[-1]}")
-            ready.touch()
-        # Behind its own: everything that the environment of the tests has.
-        (own,) = folder.glob("lib/python*/site-packages")
-        (own / "others.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
-    return interpreter
+    try:
+        return c_extension.interpreter()
+    except CalledProcessError as error:
+        pytest.skip(f"{c_extension.PACKAGE} cannot be installed here: {error.stderr.strip().splitlines()[-1]}")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: Path(file).stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from functools import partial
 from types import FrameType
@@ -28,6 +29,7 @@ def pair(request: pytest.FixtureRequest, aurora_mysql_lab: MysqlLab) -> Iterator
     given = {"use_pure": request.param, "autocommit": True}
     raw = mysql.connector.connect(**aurora_mysql_lab.parameters("writer", host=address, port=port), **given)
     ours = aurora_actors.connect(mysql.connector.connect, aurora_mysql_lab.conninfo(), **given)
+    gc.collect()  # of what other tests left: its finalizers would be counted
     yield raw, ours
     raw.close()
     ours.close()

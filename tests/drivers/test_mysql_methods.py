@@ -13,6 +13,7 @@ import pytest
 from mysql.connector import aio, connection, cursor
 from mysql.connector.aio import cursor as aio_cursor
 
+from aurora_actors.drivers import mysql_classes as classes
 from aurora_actors.drivers import mysql_guard as guard
 
 # What of the session's own C object and of the sockets goes over the network.
@@ -103,7 +104,7 @@ def test_every_method_of_a_cursor_that_reads_the_socket_is_watched(cls: type[Any
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "_socket"
     }
-    assert direct <= set(guard.CURSOR_CALLS)
+    assert direct <= set(classes.CURSOR_CALLS)
 
 
 def test_the_names_that_an_exchange_rests_on_are_there() -> None:

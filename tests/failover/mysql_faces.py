@@ -69,6 +69,18 @@ class Face:
         finally:
             await done(conn.close())
 
+    @asynccontextmanager
+    async def of(self, kind: type[Any], lab: MysqlLab) -> AsyncIterator[Any]:
+        """A connection with autocommit of the application's own class."""
+        if self.is_async:
+            conn = await aurora_actors.aio.connect(kind, lab.conninfo(), autocommit=True, ssl_disabled=True)
+        else:
+            conn = aurora_actors.connect(kind, lab.conninfo(), autocommit=True)
+        try:
+            yield conn
+        finally:
+            await done(conn.close())
+
     async def set(self, conn: Any, name: str, value: Any) -> None:
         """Set a property that reaches the server, which asyncio spells as a method."""
         if self.is_async:
@@ -145,6 +157,10 @@ class begun:  # noqa: N801 - reads as a word of the test
             self._result.append(call())
         except BaseException as error:  # noqa: BLE001 - it is what the test wants to see
             self._result.append(error)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._result) if self._thread is not None else self._task.done()
 
     async def end(self) -> Any:
         if self._thread is None:

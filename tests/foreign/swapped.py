@@ -1,18 +1,16 @@
-"""A plugin of pytest for a foreign suite: notes how each test ended and puts our connections in psycopg's place.
+"""A plugin of pytest for a foreign suite: puts our connections in psycopg's place.
 
-Loaded by ``run.py`` in the process of the suite; what it has to know stands in the environment.
+Loaded by ``orm.py`` in the process of the suite; what it has to know stands in the environment.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from types import MethodType
 from typing import Any
 
 import psycopg
-import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import aurora_actors
@@ -20,7 +18,6 @@ from aurora_actors import aio
 
 _ENDPOINT = os.environ["FOREIGN_ENDPOINT"]
 _ADDRESS, _PORT = os.environ["FOREIGN_ADDRESS"].split(":")
-_ended: dict[str, str] = {}
 
 
 def _swap(kind: type[Any], face: Callable[..., Any]) -> None:
@@ -48,15 +45,3 @@ if os.environ["FOREIGN_CONNECTIONS"] == "ours":
     _swap(psycopg.Connection, aurora_actors.connect)
     _swap(psycopg.AsyncConnection, aio.connect)
     psycopg.connect = psycopg.Connection.connect
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "call" or report.outcome != "passed":
-        _ended.setdefault(report.nodeid, report.outcome)
-        if report.outcome == "failed":
-            _ended[report.nodeid] = "failed"
-
-
-def pytest_sessionfinish() -> None:
-    text = "".join(f"{outcome} {name}\n" for name, outcome in sorted(_ended.items()))
-    Path(os.environ["FOREIGN_REPORT"]).write_text(text, encoding="utf-8")
