@@ -1,8 +1,8 @@
 """The application of the benchmarks, in a process of its own: connections that commit over and over.
 
 It reads one command a line and answers each with one line of JSON. Of this suite it imports what imports nothing by itself,
-so that the interpreter of another environment can run it for another subject. Times are those of ``time.monotonic()``, which
-all processes of a machine share.
+so that the interpreter of another environment can run it for another subject. Times are those of ``time.monotonic()``,
+which all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -239,17 +239,16 @@ def _resident() -> float:
 
 def hold(order: Order) -> None:
     """Answer "open N" once so many more connections are open and have worked, "mark" with where the process is."""
-    every = [subject(order)] if "clusters" not in order else []
-    for cluster in range(order.get("clusters", 0)):
-        parameters = {**order.get("parameters", {}), "cluster_id": f"cluster-{cluster}"}
-        every.append(subject({**order, "parameters": parameters}))
+    connect, clusters = subject(order).connect, order.get("clusters", 0)
     held: list[Any] = []
     print(json.dumps({"resident": _resident()}), flush=True)
     for line in sys.stdin:
         command, _, count = line.strip().partition(" ")
         at, cpu = monotonic(), process_time()
         for _ in range(int(count or 0)):
-            held.append(every[len(held) % len(every)].connect())
+            # As many clusters as asked for, by the one thing that tells one from another.
+            known = {"cluster_id": f"cluster-{len(held) % clusters}"} if clusters else {}
+            held.append(connect(**known))
             if order.get("works", True):
                 held[-1].execute("SELECT 1").fetchone()
         answer = {"at": monotonic(), "cpu": process_time(), "resident": _resident(), "threads": threading.active_count()}

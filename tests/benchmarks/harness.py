@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-__all__ = ["Beside", "Cell", "Plan", "Spread", "Table", "differences", "load", "machine", "rounds"]
+__all__ = ["Beside", "Cell", "Curves", "Plan", "Spread", "Table", "differences", "load", "machine", "rounds"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -90,6 +90,16 @@ class Beside:
     bound: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """A figure: *lines* by name, each of (x, y)."""
+
+    file: str
+    across: str
+    up: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+
+
 @dataclass(slots=True)
 class Table:
     """One table of results: its columns beside the name of a row; *notes* say how it was taken and what to compare."""
@@ -100,6 +110,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     targets: list[tuple[str, bool]] = field(default_factory=list)
     beside: list[Beside] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
     load: tuple[float, float] = (0.0, 0.0)
     seconds: float = 0.0
 

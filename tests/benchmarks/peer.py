@@ -25,8 +25,8 @@ __all__ = ["CONNECTOR", "SETTINGS", "VERSION", "connector", "installed", "named"
 VERSION = "3.1.0"
 CONNECTOR = "mysql-connector-python==9.7.0"
 SETTINGS: dict[str, Any] = {"connect_timeout": 3, "monitoring-connect_timeout": 3}
-"""Its default plugins (initial_connection, aurora_connection_tracker, failover_v2, host_monitoring_v2), and the timeouts that its
-documentation of failure monitoring asks for: without them its probes wait for the kernel's SYN retries."""
+"""Beside its default plugins (initial_connection, aurora_connection_tracker, failover_v2, host_monitoring_v2): the timeouts
+that its documentation of failure monitoring asks for. Without them its probes wait for the kernel's SYN retries."""
 FOLLOWS_SECONDS = 0.005
 """How often the peer's table of names follows the lab's."""
 
@@ -43,13 +43,13 @@ def installed(make: Callable[[], list[Table]]) -> list[Table]:
 
 
 def connector() -> str:
-    """The interpreter with our packages and MySQL Connector 9.7, as ``tests/drivers/test_mysql_c.py`` makes it; or this one."""
+    """The interpreter with ours and MySQL Connector 9.7, as ``tests/drivers/test_mysql_c.py`` makes it; or this one."""
     found = cache_directory().glob(f"mysql-connector-python-*-{sys.implementation.cache_tag}/bin/python")
     return str(next(found, sys.executable))
 
 
 def environment() -> Path:
-    """The interpreter of an environment that has the peer, the psycopg that we have, and a connector whose C extension loads."""
+    """The interpreter of an environment with the peer, the psycopg that we have, and a connector whose C part loads."""
     with locked(f"aws-advanced-python-wrapper-{VERSION}-psycopg-{psycopg.__version__}-{CONNECTOR}") as entry:
         python = entry / "bin" / "python"
         if not (entry / "complete").exists():

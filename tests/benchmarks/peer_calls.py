@@ -73,10 +73,11 @@ def _mysql(plan: Plan) -> Iterator[Table]:
         for face in ("pure", "C"):
             orders: dict[str, dict[str, Any]] = {}
             for name, (subject, parameters) in SUBJECTS.items():
-                where = {"host": address, "port": port} if subject == "raw" else {}
+                where: dict[str, Any] = {"host": address, "port": port} if subject == "raw" else {}
                 known = {**lab.parameters(**where), "use_pure": face == "pure"}
                 orders[name] = {
-                    "subject": subject, "place": "peer" if subject == "peer" else "connector", "do": "jobs", "driver": "mysql",
+                    "subject": subject, "place": "peer" if subject == "peer" else "connector", "do": "jobs",
+                    "driver": "mysql",
                     "known": known, "state": str(state), "places": str(places), "parameters": parameters, "path": path,
                 }  # fmt: skip
             yield _measured(plan, f"MySQL Connector 9.7, {face}", orders, jobs)
@@ -110,7 +111,7 @@ def _measured(plan: Plan, face: str, orders: dict[str, dict[str, Any]], jobs: tu
             plan.say(f"calls, {face}: {job}")
     table.notes = [
         f"Median (quartiles) of {plan.rounds} rounds in shuffled order, a live process for each; CPU of all its threads.",
-        "added: over raw in the same round; under 'raw again' it is the noise. hook: a stranger's plugin that sees each call.",
+        "added: over raw in the same round; under 'raw again' it is the noise. hook: a stranger's plugin.",
         *(f"{what} failed: {error[:160]}" for what, error in cannot.items()),
     ]
     return table

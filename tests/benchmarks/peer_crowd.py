@@ -21,6 +21,8 @@ FULL = {("crash, sessions kept", 50), ("crash, sessions kept", 200)}
 """Where every round is run; elsewhere one, and two at the most: what cannot come back is waited for each time."""
 FEW = 2
 BACK_SECONDS = 12.0
+FIGURES = (("last back after the first commit, ms", "last", 1000), ("new server sessions", "sessions", 1),
+           ("client CPU, ms", "cpu", 1000))  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -77,11 +79,11 @@ def _table(plan: Plan) -> Table:
 
 def _judge(table: Table, kind: str, size: int, found: dict[str, _Crowd]) -> None:
     ours, libpq, theirs = (found[name] for name in SUBJECTS)
-    for what, name, scale in (("last back after the first commit, ms", "last", 1000), ("new server sessions", "sessions", 1),
-                              ("client CPU, ms", "cpu", 1000)):  # fmt: skip
+    for what, name, scale in FIGURES:
         cells = [one.cell(getattr(one, name), scale=scale) for one in (ours, theirs, libpq)]
         limit, bound = (float(size), "a session each") if name == "sessions" else (None, "")
-        table.beside.append(Beside(f"{kind}, {size} connections: {what}", cells[0], cells[1], libpq=cells[2], limit=limit, bound=bound))
+        title = f"{kind}, {size} connections: {what}"
+        table.beside.append(Beside(title, cells[0], cells[1], libpq=cells[2], limit=limit, bound=bound))
     last, its = Spread.of(ours.last), Spread.of(theirs.last)
     earlier = not theirs.whole or (last is not None and its is not None and last.median < its.median)
     table.target(f"{kind}, {size}: all of ours are back, before the peer's", ours.whole and earlier)

@@ -66,6 +66,8 @@ def main(
         made += found
         # After each, so that a run that is cut short leaves what it has.
         paths = report.write(out, made, about, shlex.join(sys.argv[1:]))
+    if (one := report.stood_beside(made)) is not None:
+        report.show(console, one)
     console.print(f"\nwritten: {' and '.join(str(path) for path in paths)}", highlight=False)
 
 

@@ -27,8 +27,10 @@ lookups: list[tuple[str, float]] = []
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """*connect* makes a connection (an awaitable of one for asyncio) and takes further keywords; after an error of *kept* the
-    connection is good; *errors* are all that it raises."""
+    """*connect* makes a connection (an awaitable of one for asyncio) and takes further keywords.
+
+    After an error of *kept* the connection is good; *errors* are all that it raises.
+    """
 
     connect: Callable[..., Any]
     kept: tuple[type[Exception], ...]
