@@ -126,8 +126,9 @@ def _times(plan: Plan) -> Table:
         limit = raw.median if raw is not None else None
         table.beside.append(Beside(f"connect: {column}", ours, its, raw=raw, limit=limit, bound="the driver alone"))
     table.notes = [
-        f"Fresh processes in turns, {plan.rounds} of each, libraries imported before the clock starts, but for 'start to first':",
-        f"that is all CPU of a process up to its first connection. {many} are open at most, beside those of nobody else.",
+        f"Fresh processes in turns, {plan.rounds} of each, libraries imported before the clock starts; but 'start to first' is",
+        f"all CPU of a process up to its first connection, imports included. {many} connections are open at most.",
+        "first: ours finds its extensions in what is installed, some 9 ms in the 130 packages of this environment.",
     ]
     return table
 
@@ -135,6 +136,7 @@ def _times(plan: Plan) -> Table:
 _IMPORTS = {
     "raw": ("import psycopg", ""),
     "ours": ("from aurora_actors import connect; import aurora_actors.drivers.psycopg", "import psycopg"),
+    "ours, import aurora_actors": ("import aurora_actors", "import psycopg"),
     "peer": ("from aws_advanced_python_wrapper import AwsWrapperConnection", "import psycopg"),
 }
 _IMPORTED = """
@@ -167,6 +169,10 @@ def _import(plan: Plan) -> Table:
         table.beside.append(Beside(f"import: {column}", ours, its, raw=raw))
     ours, its = cells["ours"][0], cells["peer"][0]
     if ours is not None and its is not None:
+        alone = cells["ours, import aurora_actors"][0]
+        assert alone is not None
+        reached = alone.median <= its.median / FIFTH
+        table.target(f"the import an application writes: at most a fifth of the peer's CPU ({alone.median:.0f} ms)", reached)
         reached = ours.median <= its.median / FIFTH
-        table.target(f"import: at most a fifth of the peer's CPU ({ours.median:.0f} of {its.median:.0f} ms)", reached)
+        table.target(f"all that connect needs: at most a fifth of the peer's CPU ({ours.median:.0f} of {its.median:.0f} ms)", reached)
     return table

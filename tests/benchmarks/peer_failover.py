@@ -100,12 +100,9 @@ def _table(plan: Plan) -> Table:
     for kind, habit in KINDS.items():
         found = _events(plan, kind, habit)
         for name, one in found.items():
-            table.add(
-                f"{kind}: {name}", one.recovered,
-                *(Spread.of(v, "ms", scale=1000, digits=0) for v in (one.commit, one.promotion, one.fault)),
-                Spread.of(one.sessions, digits=0), Spread.of(one.probes, digits=1),
-                Spread.of(one.cpu, "ms", scale=1000, digits=0),
-            )  # fmt: skip
+            times = [Spread.of(v, "ms", scale=1000, digits=0) for v in (one.commit, one.promotion, one.fault)]
+            rates = Spread.of(one.sessions, digits=0), Spread.of(one.probes, digits=1)
+            table.add(f"{kind}: {name}", one.recovered, *times, *rates, Spread.of(one.cpu, "ms", scale=1000, digits=0))
         _judge(table, kind, found)
     table.notes = [
         (f"Side by side in the same {plan.rounds} events of each kind, a process each. Crash: SIGKILL, promotion"

@@ -53,7 +53,7 @@ def stood_beside(tables: Sequence[Table]) -> Table | None:
         "off it: how far the median of ours is above the physical limit. peer: its default plugins.",
     ]
     one.load = (tables[0].load[0], tables[-1].load[1])
-    one.seconds = sum({id(table.load): table.seconds for table in tables if table.beside}.values())
+    one.seconds = sum({table.seconds for table in tables})  # tables that were made together have taken the same
     behind = [what for what, verdict in verdicts.items() if verdict == "BEHIND"]
     named = f": {'; '.join(behind)}" if behind else ""
     one.target(f"no row behind the peer beyond the spread of the two{named}", not behind)
