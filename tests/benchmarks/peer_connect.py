@@ -126,8 +126,8 @@ def _times(plan: Plan) -> Table:
         limit = raw.median if raw is not None else None
         table.beside.append(Beside(f"connect: {column}", ours, its, raw=raw, limit=limit, bound="the driver alone"))
     table.notes = [
-        f"Fresh processes in turns, {plan.rounds} of each, libraries imported before the clock starts; but 'start to first' is",
-        f"all CPU of a process up to its first connection, imports included. {many} connections are open at most.",
+        f"Fresh processes in turns, {plan.rounds} of each, libraries imported before; but 'start to first' is all CPU",
+        f"of a process up to its first connection, imports included. {many} connections are open at most.",
         "first: ours finds its extensions in what is installed, some 9 ms in the 130 packages of this environment.",
     ]
     return table
@@ -172,7 +172,8 @@ def _import(plan: Plan) -> Table:
         alone = cells["ours, import aurora_actors"][0]
         assert alone is not None
         reached = alone.median <= its.median / FIFTH
-        table.target(f"the import an application writes: at most a fifth of the peer's CPU ({alone.median:.0f} ms)", reached)
+        table.target(f"the import that users write: at most a fifth of the peer's CPU ({alone.median:.0f} ms)", reached)
         reached = ours.median <= its.median / FIFTH
-        table.target(f"all that connect needs: at most a fifth of the peer's CPU ({ours.median:.0f} of {its.median:.0f} ms)", reached)
+        figures = f"{ours.median:.0f} of {its.median:.0f} ms"
+        table.target(f"all that connect needs: at most a fifth of the peer's CPU ({figures})", reached)
     return table

@@ -12,7 +12,7 @@ from tests.packaging.distribution import PROJECT, ROOT, Built
 
 pytestmark = pytest.mark.packaging
 
-EXTRAS = {"bench", "psycopg", "mysql", "aws", "sqlalchemy", "django", "otel", "lab", "bench", "cli", "all", "dev"}
+EXTRAS = {"psycopg", "mysql", "aws", "sqlalchemy", "django", "otel", "lab", "bench", "cli", "all", "dev"}
 
 
 def test_the_wheel_has_two_packages_and_nothing_else(built: Built) -> None:
