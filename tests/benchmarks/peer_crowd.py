@@ -18,8 +18,7 @@ __all__ = ["tables"]
 
 SIZES = (50, 200)
 FULL = {("crash, sessions kept", 50), ("crash, sessions kept", 200)}
-"""Where every round is run; elsewhere one, and two at the most: what cannot come back is waited for each time."""
-FEW = 2
+"""Where every round is run. Elsewhere one: what cannot come back is waited for each time."""
 BACK_SECONDS = 12.0
 FIGURES = (("last back after the first commit, ms", "last", 1000), ("new server sessions", "sessions", 1),
            ("client CPU, ms", "cpu", 1000))  # fmt: skip
@@ -57,7 +56,7 @@ def _table(plan: Plan) -> Table:
         with running(users, habit=habit, restart_seconds=RESTART_SECONDS) as servers, peer.named(servers.lab) as places:
             for size in SIZES[:1] if plan.quick else SIZES:
                 found = {name: _Crowd() for name in SUBJECTS}
-                rounds = plan.rounds if (kind, size) in FULL else min(plan.rounds, FEW if size == SIZES[0] else 1)
+                rounds = plan.rounds if (kind, size) in FULL else 1
                 for number in range(rounds):
                     for name in SUBJECTS if number % 2 == 0 else reversed(SUBJECTS):
                         _round(servers, places, kind, name, size, found[name])
@@ -72,7 +71,7 @@ def _table(plan: Plan) -> Table:
     table.notes = [
         "One event a subject, in turns; times from the lab's first commit, threads those of the application included.",
         (f"Waited for {BACK_SECONDS:g} s; the settings of the table of one connection. Sessions kept: {plan.rounds} rounds;"
-        f" the other kinds {FEW} rounds of {SIZES[0]} and one of {SIZES[1]}."),
+        " the other kinds one."),
     ]
     return table
 
