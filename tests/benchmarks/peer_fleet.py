@@ -17,7 +17,7 @@ from tests.benchmarks.servers import Servers, running
 __all__ = ["tables"]
 
 EACH = 20
-PROCESSES, QUICK_PROCESSES = 40, 4
+PROCESSES, QUICK_PROCESSES = 30, 4
 ROOM = 900
 """Connections that a server of the lab is made to take: those of the fleet, and of its monitors."""
 BACK_SECONDS = 45.0
