@@ -16,7 +16,7 @@ help:
 	@echo "make test    lint, types, documentation and every test                              [ARGS=... for pytest]"
 	@echo "make nemesis workloads under random faults, and a check of every write     [MINUTES=5 SEED=... ENGINE= COLOUR= ARGS=]"
 	@echo "make soak    many failovers in one process, and what is left of them       [FAILOVERS=100 CONNECTIONS=50 ARGS=]"
-	@echo "make bench   cost, connecting, recovery beside raw psycopg and libpq                [ARGS='--quick', '--rows cost,many']"
+	@echo "make bench   beside the raw driver, libpq's loop and the AWS wrapper    [ARGS='--quick', '--rows peer', '--rows cost,many']"
 	@echo "make foreign SQLAlchemy's tests and MySQL Connector's on their connections and on ours    [ARGS='--driver mysql']"
 	@echo "make lint | types | docs | clean"
 
@@ -48,6 +48,8 @@ pyright: $(STAMP)
 	@echo "== basedpyright"; $(BIN)/basedpyright
 
 bench: $(STAMP)
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || \
+	    { $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && rm -rf aurora_actors.egg-info; }
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 foreign: $(STAMP)

@@ -1,133 +1,30 @@
 """The application of the benchmarks, in a process of its own: connections that commit over and over.
 
-    python -P client.py '{"subject": "libpq", "conninfo": "...", "connections": 1, ...}'
-
-It reads one command a line and answers each with one line of JSON. It imports nothing of this suite, so that the
-interpreter of another environment can run it for another subject. Times are those of ``time.monotonic()``, which all
-processes of a machine share.
+It reads one command a line and answers each with one line of JSON. Of this suite it imports what imports nothing by itself,
+so that the interpreter of another environment can run it for another subject. Times are those of ``time.monotonic()``,
+which all processes of a machine share.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial, wraps
-from importlib import import_module
-from pathlib import Path
 from time import monotonic, process_time, sleep
 from typing import Any
 
-import psycopg
+from tests.benchmarks import jobs
+from tests.benchmarks.subjects import Order, facts, lookups, subject
 
 TICK_SECONDS = 0.01
 RETRY_SECONDS = 0.05
 """Between two tries of the raw loops: what issue and documentation call "retry every 50 ms"."""
 INSERT = "INSERT INTO bench VALUES (1)"
 
-Order = dict[str, Any]
 Connect = Callable[[], Any]
-SIGNALS = ("failover_started", "failover_completed", "failover_failed", "writer_changed", "connection_switched")
-
-facts: list[Order] = []
-lookups: list[tuple[str, float]] = []
-
-
-def raw(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
-    """psycopg alone; with several hosts in the conninfo it is libpq's own loop over them."""
-    kind: Any = psycopg.AsyncConnection if order.get("colour") == "async" else psycopg.Connection
-    return lambda: kind.connect(order["conninfo"], autocommit=True), ()
-
-
-def ours(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
-    import aurora_actors
-    from aurora_actors import signals
-    from aurora_actors.lab import resolver_from
-
-    # A host that is down is news to a user, and here the subject.
-    logging.getLogger("aurora_actors").setLevel(logging.ERROR)
-    resolve = resolver_from(order["state"])
-
-    def counted(host: str, port: int) -> list[tuple[str, int]]:
-        lookups.append((host, monotonic()))
-        return resolve(host, port)
-
-    aurora_actors.set_resolver(counted)
-    for name in SIGNALS:
-        signals.namespace.signal(name).connect(_noted(name), weak=False)
-    parameters = order.get("parameters", {})
-    connect: Any = partial(aurora_actors.connect, psycopg.Connection.connect)
-    if order.get("colour") == "async":
-        from aurora_actors import aio
-
-        connect = partial(aio.connect, psycopg.AsyncConnection.connect)
-    return (
-        lambda: connect(order["conninfo"], autocommit=True, **parameters),
-        (aurora_actors.FailoverSuccessError, aurora_actors.TransactionResolutionUnknownError),
-    )
-
-
-def peer(order: Order) -> tuple[Connect, tuple[type[Exception], ...]]:
-    """The AWS Advanced Python Wrapper. Names lead to the lab beneath it: where it looks them up, where psycopg connects."""
-    import socket
-
-    from psycopg.conninfo import conninfo_to_dict
-
-    wrapper: Any = import_module("aws_advanced_python_wrapper")
-    errors: Any = import_module("aws_advanced_python_wrapper.errors")
-    for name in ("aws_advanced_python_wrapper", "psycopg"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-    def place(host: str) -> tuple[str, int] | None:
-        found = json.loads(Path(order["places"]).read_text("utf-8")).get(host.lower())
-        return None if found is None else (found[0], found[1])
-
-    # Whatever module has taken a reference of its own to a name of socket still goes through the name that is patched.
-    real_by_name, real_info = socket.gethostbyname, socket.getaddrinfo
-
-    def by_name(host: str) -> str:
-        return found[0] if (found := place(host)) else real_by_name(host)
-
-    def info(host: Any, *args: Any, **kwargs: Any) -> Any:
-        return real_info(found[0] if isinstance(host, str) and (found := place(host)) else host, *args, **kwargs)
-
-    socket.gethostbyname, socket.getaddrinfo = by_name, info
-    driver: Any = psycopg.Connection
-    real = driver.connect.__func__
-
-    @wraps(real)  # it knows the driver by the name of what it is given
-    def connect(cls: Any, conninfo: str = "", **kwargs: Any) -> Any:
-        given = conninfo_to_dict(conninfo)
-        host = str(kwargs.get("host") or given.get("host") or "")
-        if found := place(host):
-            kwargs["hostaddr"] = found[0]
-        return real(cls, conninfo, **kwargs)
-
-    made: Any = connect
-    driver.connect = classmethod(made)
-    parameters = order.get("parameters", {})
-    return (
-        lambda: wrapper.AwsWrapperConnection.connect(driver.connect, order["conninfo"], autocommit=True, **parameters),
-        (errors.FailoverSuccessError, errors.TransactionResolutionUnknownError),
-    )
-
-
-SUBJECTS: dict[str, Callable[[Order], tuple[Connect, tuple[type[Exception], ...]]]] = {
-    "raw": raw, "libpq": raw, "ours": ours, "peer": peer,
-}  # fmt: skip
-
-
-def _noted(name: str) -> Callable[..., None]:
-    def note(sender: str, *, event: Any) -> None:
-        ledger = asdict(event.ledger) if name == "connection_switched" else None
-        facts.append({"name": name, "at": event.at, "ledger": ledger})
-
-    return note
 
 
 class Course:
@@ -157,7 +54,8 @@ class Application:
     """*workers* threads with a connection each; the rest of the *connections* is open and idle."""
 
     def __init__(self, order: Order) -> None:
-        self.connect, self.kept = SUBJECTS[order["subject"]](order)
+        self.subject = subject(order)
+        self.connect = self.subject.connect
         self.pause = order.get("pause", 0.002)
         self.losses: list[Order] = []
         self.failures: list[str] = []
@@ -196,9 +94,9 @@ class Application:
                     if conn is None or conn.closed:
                         conn = self.connect()
                     conn.execute(INSERT)
-                except psycopg.Error as error:
+                except self.subject.errors as error:
                     course.failed()
-                    if not isinstance(error, self.kept):
+                    if not isinstance(error, self.subject.kept):
                         if conn is not None:
                             conn.close()
                         self.stop.wait(RETRY_SECONDS)
@@ -260,9 +158,9 @@ class AsyncApplication(Application):
                     if conn is None or conn.closed:
                         conn = await self.connect()
                     await conn.execute(INSERT)
-                except psycopg.Error as error:
+                except self.subject.errors as error:
                     course.failed()
-                    if not isinstance(error, self.kept):
+                    if not isinstance(error, self.subject.kept):
                         if conn is not None:
                             await conn.close()
                         await asyncio.sleep(RETRY_SECONDS)
@@ -277,7 +175,7 @@ class AsyncApplication(Application):
 
 def connects(order: Order) -> Order:
     """The first connect of a process, and the next ones while it is open."""
-    connect, _ = SUBJECTS[order["subject"]](order)
+    connect = subject(order).connect
     taken: list[tuple[float, float]] = []
     held = None
     for _ in range(1 + order["times"]):
@@ -297,7 +195,7 @@ def logins(order: Order) -> Order:
     """Open *connections*, *at_once* at a time, each with a *commit* or none, and note when all are open."""
     from concurrent.futures import ThreadPoolExecutor
 
-    connect, _ = SUBJECTS[order["subject"]](order)
+    connect = subject(order).connect
     if order.get("colour") == "async":
         return asyncio.run(_logins_async(order, connect))
 
@@ -333,49 +231,41 @@ async def _logins_async(order: Order, connect: Connect) -> Order:
     return {"seconds": ended[0] - began, "cpu": ended[1] - cpu}
 
 
-def calls(order: Order) -> dict[str, float]:
-    """CPU seconds of one call of each kind, all threads of the process together."""
-    connect, _ = SUBJECTS[order["subject"]](order)
-    conn = connect()
-    count, rows = int(order["times"]), int(order["rows"])
-    taken: dict[str, float] = {}
+def _resident() -> float:
+    """MiB."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - nothing more is to be imported
+        return int(file.read().split()[1]) * 4096 / 2**20
 
-    def take(name: str, times: int, act: Callable[[], object]) -> None:
-        at = process_time()
-        for _ in range(times):
-            act()
-        taken[name] = (process_time() - at) / times
 
-    cursor = conn.cursor()
-
-    def pair() -> None:
-        cursor.execute("SELECT 1")
-        cursor.fetchone()
-
-    for _ in range(count):
-        pair()
-    take("execute + fetchone", count, pair)
-    take("cursor()", count, conn.cursor)
-    take("commit", count, conn.commit)
-    cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
-    take("a row by fetchone", rows, cursor.fetchone)
-    cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
-    at = process_time()
-    for _ in cursor:
-        pass
-    taken["a row by iteration"] = (process_time() - at) / rows
-    cursor.execute("SELECT n, 'text' FROM generate_series(1, %s) AS n", (rows,))
-    take("a row by fetchall", 1, cursor.fetchall)
-    taken["a row by fetchall"] /= rows
-    take("a row by executemany", 1, partial(cursor.executemany, "INSERT INTO bench VALUES (%s)", [(1,)] * 1000))
-    taken["a row by executemany"] /= 1000
-    conn.close()
-    return taken
+def hold(order: Order) -> None:
+    """Answer "open N" once so many more connections are open and have worked, "mark" with where the process is."""
+    connect, clusters = subject(order).connect, order.get("clusters", 0)
+    held: list[Any] = []
+    print(json.dumps({"resident": _resident()}), flush=True)
+    for line in sys.stdin:
+        command, _, count = line.strip().partition(" ")
+        at, cpu = monotonic(), process_time()
+        for _ in range(int(count or 0)):
+            # As many clusters as asked for, by the one thing that tells one from another.
+            known = {"cluster_id": f"cluster-{len(held) % clusters}"} if clusters else {}
+            held.append(connect(**known))
+            if order.get("works", True):
+                held[-1].execute("SELECT 1").fetchone()
+        answer = {"at": monotonic(), "cpu": process_time(), "resident": _resident(), "threads": threading.active_count()}
+        answer |= {"took": monotonic() - at, "took_cpu": answer["cpu"] - cpu, "open": len(held)}
+        print(json.dumps(answer), flush=True)
+        if command == "quit":
+            break
+    for conn in held:
+        conn.close()
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    once = {"calls": calls, "connects": connects, "logins": logins}.get(order.get("do", ""))
+    if order.get("do") in {"jobs", "hold"}:
+        (jobs.work if order["do"] == "jobs" else hold)(order)
+        return
+    once = {"connects": connects, "logins": logins}.get(order.get("do", ""))
     if once is not None:
         print(json.dumps(once(order)), flush=True)
         return
@@ -394,7 +284,3 @@ def main() -> None:
         if command == "quit":
             break
     application.close()
-
-
-if __name__ == "__main__":
-    main()

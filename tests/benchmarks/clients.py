@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 from types import TracebackType
@@ -16,15 +15,17 @@ from typing import Any, Self
 
 import psutil
 
+from tests.benchmarks.harness import ROOT
+
 __all__ = ["Client", "once", "python"]
 
-CLIENT = Path(__file__).with_name("client.py")
+START = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.benchmarks.client import main; main()"
 ANSWER_SECONDS = 90.0
 """For all connections to open, on a machine that swaps; an answer to a command takes no time."""
 SAMPLE_SECONDS = 0.02
 
 INTERPRETERS: dict[str, str] = {}
-"""Of subjects that live in an environment of their own."""
+"""Of subjects, or of the "place" of an order, that live in an environment of their own."""
 
 
 def _environment() -> dict[str, str]:
@@ -33,7 +34,7 @@ def _environment() -> dict[str, str]:
 
 
 def _command(order: dict[str, Any]) -> list[str]:
-    return [INTERPRETERS.get(order["subject"], sys.executable), "-P", str(CLIENT), json.dumps(order)]
+    return [INTERPRETERS.get(order.get("place", order["subject"]), sys.executable), "-P", "-c", START, json.dumps(order)]
 
 
 def once(order: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def python(code: str, *options: str) -> str:
 class Client:
     """One application under way, ready when all its connections have committed. ``threads``: the most it had."""
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, order: dict[str, Any], *, sampled: bool = True) -> None:
         self.order = order
         self._process = subprocess.Popen(
             _command(order), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), text=True
@@ -59,7 +60,8 @@ class Client:
         self._ended = threading.Event()
         self.threads = 0
         threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._sample, daemon=True).start()
+        if sampled:
+            threading.Thread(target=self._sample, daemon=True).start()
 
     def __enter__(self) -> Self:
         self.ready = self._answer()

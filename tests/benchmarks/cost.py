@@ -37,7 +37,7 @@ class Bystander(Plugin):
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def installed() -> Iterator[str]:
     """The bystander as an installed distribution: an entry point in a directory on the path."""
     with tempfile.TemporaryDirectory() as directory:
         about = Path(directory) / "bench_bystander-1.dist-info"
@@ -48,7 +48,7 @@ def installed() -> Iterator[None]:
         )
         sys.path.insert(0, directory)
         try:
-            yield
+            yield directory
         finally:
             sys.path.remove(directory)
 

@@ -15,18 +15,20 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-__all__ = ["Cell", "Plan", "Spread", "Table", "differences", "load", "machine", "rounds"]
+__all__ = ["Beside", "Cell", "Curves", "Plan", "Spread", "Table", "differences", "load", "machine", "rounds"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure. *events*: failovers per habit; *quick*: as little as still shows something."""
+    """How much to measure. *events*: failovers per habit; *rounds*: turns beside the peer; *quick*: as little as still
+    shows something."""
 
     events: int
     quick: bool
     say: Callable[[str], None] = print
+    rounds: int = 7
 
     def count(self, full: int, quick: int) -> int:
         return quick if self.quick else full
@@ -72,6 +74,32 @@ class Spread:
 Cell = Spread | str | int | float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One row of the table in which we stand beside the others; less is better.
+
+    *limit*: what physics asks for (a round trip, a login, a promotion), named by *bound*; None where there is none.
+    """
+
+    what: str
+    ours: Cell
+    peer: Cell
+    raw: Cell = None
+    libpq: Cell = None
+    limit: float | None = None
+    bound: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """A figure: *lines* by name, each of (x, y)."""
+
+    file: str
+    across: str
+    up: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+
+
 @dataclass(slots=True)
 class Table:
     """One table of results: its columns beside the name of a row; *notes* say how it was taken and what to compare."""
@@ -81,6 +109,8 @@ class Table:
     rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     targets: list[tuple[str, bool]] = field(default_factory=list)
+    beside: list[Beside] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
     load: tuple[float, float] = (0.0, 0.0)
     seconds: float = 0.0
 

@@ -83,9 +83,9 @@ class Talk:
 class Relay:
     """Listens on loopback and passes everything on to one server; ``talks`` are its connections so far."""
 
-    def __init__(self, server: tuple[str, int]) -> None:
+    def __init__(self, server: tuple[str, int], address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self.talks: list[Talk] = []

@@ -67,7 +67,8 @@ class Servers:
             statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(user), sql.Literal(PASSWORD))
             writer.query(statement.as_string(None))
 
-    def prepare(self) -> None:
+    def prepare(self, connections: int = 0) -> None:
+        """Let the servers log what they see, and take so many *connections* if more than the lab's."""
         address, port = self.lab.address(self.lab.writer)
         with psycopg.connect(self.lab.conninfo("writer", hostaddr=address, port=port), autocommit=True) as conn:
             conn.execute("CREATE TABLE bench (id int)")
@@ -76,6 +77,13 @@ class Servers:
             for name, value in SETTINGS.items():
                 host.server.query(f"ALTER SYSTEM SET {name} = '{value}'")
             host.server.query("SELECT pg_reload_conf()")
+            if connections:
+                host.server.query(f"ALTER SYSTEM SET max_connections = {connections}")
+        if connections:
+            # A standby wants at least as many as its primary.
+            for name in (*self.lab.readers, self.lab.writer):
+                self.lab.restart(name)
+            self.lab.wait_ready()
 
     def order(self, subject: str, user: str, *, known: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """What an application of *subject* is told: libpq all hosts, raw the writer's address, others the cluster's name.
@@ -130,12 +138,12 @@ def _time(text: str) -> float:
 
 
 @contextmanager
-def running(users: Sequence[str], **options: Any) -> Iterator[Servers]:
-    """A lab for these logins; the options are those of ``PostgresLab``."""
+def running(users: Sequence[str], *, connections: int = 0, **options: Any) -> Iterator[Servers]:
+    """A lab for these logins, of servers that take so many *connections*; the options are those of ``PostgresLab``."""
     with PostgresLab(**options) as lab:
         state = lab.directory / "state.json"
         with StateFile(lab, state, lab.directory / "control"):
             servers = Servers(lab, state)
             servers.add(*users)
-            servers.prepare()
+            servers.prepare(connections)
             yield servers

@@ -12,7 +12,7 @@ from tests.packaging.distribution import PROJECT, ROOT, Built
 
 pytestmark = pytest.mark.packaging
 
-EXTRAS = {"psycopg", "mysql", "aws", "sqlalchemy", "django", "otel", "lab", "cli", "all", "dev"}
+EXTRAS = {"psycopg", "mysql", "aws", "sqlalchemy", "django", "otel", "lab", "bench", "cli", "all", "dev"}
 
 
 def test_the_wheel_has_two_packages_and_nothing_else(built: Built) -> None:
@@ -66,7 +66,7 @@ def test_the_extras(built: Built) -> None:
 def test_all_is_every_extra_that_an_application_may_use() -> None:
     (everything,) = PROJECT["optional-dependencies"]["all"]
     named = set(everything.partition("[")[2].rstrip("]").split(","))
-    assert named == EXTRAS - {"all", "dev"}
+    assert named == EXTRAS - {"all", "bench", "dev"}
 
 
 def test_the_entry_points_are_those_of_the_project(built: Built) -> None:
