@@ -18,6 +18,7 @@ import pytest
 
 from aurora_actors import FailoverError, Outcome
 from aurora_actors.lab import PostgresLab
+from tests.benchmarks.relay import Relay
 from tests.failover.applications import Noted
 from tests.failover.colours import Colour
 from tests.lab.sessions import eventually
@@ -396,3 +397,31 @@ def test_one_error_whose_outcome_is_true(aurora_lab: PostgresLab, colour: Colour
         wrong = {name: problem for name, end in ends.items() if (problem := end.result(FACT_SECONDS))}
         assert wrong == {}
         assert len(signals_noted.of("connection_switched")) == len(conns)
+
+
+def test_leaving_sends_nothing_to_the_new_session(aurora_lab: PostgresLab, colour: Colour) -> None:
+    """Whatever block, cursor or COPY is left after a switch: the new session first hears of the next statement."""
+    mark = "SELECT 'after'"
+    with Relay(aurora_lab.address(aurora_lab.writer)) as relay:
+
+        def resolve(host: str, port: int) -> list[tuple[str, int]]:
+            return [relay.address]
+
+        for number, (name, (made, autocommit)) in enumerate(WORKS.items()):
+            if made is executemany_between and colour.name != "threads":
+                continue
+            t = f"t{number}"
+            with colour.connect(aurora_lab, autocommit=True, resolve=resolve) as conn:
+                conn.execute(f"CREATE TABLE {t} (id int)")
+                conn.autocommit = autocommit
+                session, before = conn.info.backend_pid, len(relay.talks)
+                with pytest.raises(FailoverError):
+                    made(conn, t, partial(aurora_lab.kill_session, aurora_lab.writer, session))
+                conn.autocommit = True
+                conn.execute(mark)
+                (talk,) = [talk for talk in relay.talks[before:] if mark in talk.statements]
+                sent = talk.messages[: talk.messages.index(("Q", mark.encode() + b"\0"))]
+                # A login, the question for the host's role, and what the session listened to.
+                assert {kind for kind, _ in sent} <= {"", "p", "Q"}, name
+                texts = [body for kind, body in sent if kind == "Q"]
+                assert [text for text in texts if b"pg_catalog." not in text and not text.startswith(b"LISTEN")] == [], name
