@@ -31,7 +31,7 @@ MANY = "SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) AS n"
 EARLIER, INSERT = "INSERT INTO {} VALUES (0)", "INSERT INTO {} VALUES (1)"
 """What is committed before the fault, and what is at stake."""
 
-Strike = Callable[[], None]
+Strike = Callable[[], object]
 Work = Callable[[Any, str, Strike], object]
 WORKS: dict[str, tuple[Work, bool]] = {}
 """By name: what is done, and whether under autocommit."""

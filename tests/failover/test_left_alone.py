@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import waiting
 
 from aurora_actors import FailoverError, FailoverSuccessError
 from aurora_actors.actors.system import system
@@ -83,7 +84,7 @@ ERRORS: dict[str, Callable[[Any], object]] = {
 def noted(monkeypatch: pytest.MonkeyPatch, colour: Colour) -> list[BaseException]:
     """The errors that come out of the driver's own wait."""
     found: list[BaseException] = []
-    waits = psycopg.waiting.wait, psycopg.waiting.wait_async
+    waits = waiting.wait, waiting.wait_async
 
     def wait(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -99,8 +100,8 @@ def noted(monkeypatch: pytest.MonkeyPatch, colour: Colour) -> list[BaseException
             found.append(error)
             raise
 
-    monkeypatch.setattr(psycopg.waiting, "wait", wait)
-    monkeypatch.setattr(psycopg.waiting, "wait_async", wait_async)
+    monkeypatch.setattr(waiting, "wait", wait)
+    monkeypatch.setattr(waiting, "wait_async", wait_async)
     return found
 
 
