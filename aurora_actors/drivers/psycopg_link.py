@@ -238,8 +238,12 @@ class Link(Tie):
         raised = await self._answered(conn, error, gen)
         if raised is error:
             raise error
-        if not (pings and nothing_lost(raised)):
-            raise raised from error
+        if pings and nothing_lost(raised):
+            return
+        if raised.__cause__ is not None:
+            # What the loss brought with it is no cause of it.
+            raise raised
+        raise raised from error
 
     async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
         if self.proxy is None:
@@ -368,12 +372,11 @@ class Link(Tie):
         """*gen* on the session of now: a cursor, transaction or pipeline remembers the one that it was made on."""
         self._retired = False
         frame = getattr(gen, "gi_frame", None)
-        if frame is None:
-            return gen
-        name = gen.__name__
-        found = frame.f_locals
-        if name == "notifies" and found.get("pgconn") not in (None, conn.pgconn):
-            return notifies(conn.pgconn)
+        name, found = gen.__name__, frame.f_locals if frame is not None else {}
+        if found.get("pgconn") not in (None, conn.pgconn):
+            # Given it as an argument. A COPY, whose session is gone, must not go on.
+            self._retired = name != "notifies"
+            return gen if self._retired else notifies(conn.pgconn)
         owner = found.get("self")
         attribute = "_pgconn" if hasattr(owner, "_pgconn") else "pgconn"
         if owner is None or owner is conn or getattr(owner, attribute, conn.pgconn) is conn.pgconn:

@@ -48,6 +48,7 @@ STARTS = {
     "_tpc_begin_gen": "tpc_begin",
     "notifies": "notifies",
 }
+_SETTINGS = ("autocommit", "isolation_level", "read_only", "deferrable")
 NAMES = {
     **STARTS,
     "_executemany_gen_pipeline": "executemany",
@@ -58,12 +59,20 @@ NAMES = {
     "_exit_gen": "end of block",
     "copy_to": "copy",
     "copy_end": "copy",
+    "_read_gen": "copy",
+    "_read_row_gen": "copy",
+    "_end_copy_out_gen": "copy",
+    "_stream_fetchone_gen": "stream",
+    "_fetch_gen": "fetch",
+    "_scroll_gen": "scroll",
+    "_close_gen": "close",
+    "_sync_gen": "sync",
+    **{f"_set_{name}_gen": name for name in _SETTINGS},
 }
 COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
 CLEANED_UP = {"_stream_send_gen", "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "copy_to"}
 """After these the driver itself ends what it began, however they end."""
-_SETTERS = {f"_set_{name}_gen" for name in ("autocommit", "isolation_level", "read_only", "deferrable")}
-SENDS_NOTHING = {"notifies", *_SETTERS}
+SENDS_NOTHING = {"notifies", *(f"_set_{name}_gen" for name in _SETTINGS)}
 
 HARMLESS: set[str | None] = {None}
 """Statements known to leave nothing in their session. Only changed by single operations, so that no thread needs a lock."""

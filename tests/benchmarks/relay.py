@@ -146,4 +146,7 @@ class Relay:
                     if not data:
                         return
                     (talk.from_client if key.fileobj is client else talk.from_server)(data)
-                    (server if key.fileobj is client else client).sendall(data)
+                    try:
+                        (server if key.fileobj is client else client).sendall(data)
+                    except ConnectionError:
+                        return
