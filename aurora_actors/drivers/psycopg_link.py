@@ -119,7 +119,7 @@ class Link(Tie):
 
     def _way(self, conn: Any, proxy: Proxy) -> None:
         """Whether calls may go the short way: not while the end of a transaction has to be seen."""
-        short = self.spare is None and not self.session.pending and not proxy.executes
+        short = self.spare is None and self.gone is None and not self.session.pending and not proxy.executes
         conn._aa_seen = self._seen if short else None
 
     async def _guarded(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -151,6 +151,9 @@ class Link(Tie):
         else:
             if effects is None or effects or self.session.pending:
                 self._took_effect(conn, gen.__name__, found, effects)
+            if self.gone is not None and self.proxy is not None:
+                self.gone = None
+                self._way(conn, self.proxy)
             return result
         finally:
             conn._aa_busy_since = 0.0
@@ -239,7 +242,7 @@ class Link(Tie):
         if raised is error:
             raise error
         if not (pings and nothing_lost(raised)):
-            raise raised from error
+            raise raised from raised.__cause__ or error
 
     async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
         if self.proxy is None:
