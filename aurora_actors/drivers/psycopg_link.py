@@ -235,9 +235,11 @@ class Link(Tie):
         """Raise what the application gets for *error*: the same object unless the connection was lost and a plugin acts.
 
         Nothing is raised for an empty statement, which is how pools ask whether a connection is good (SQLAlchemy's
-        ``pool_pre_ping``, ``psycopg_pool``'s check), if it is good again and nothing was lost.
+        ``pool_pre_ping``, ``psycopg_pool``'s check), if it is good again and nothing was lost; nor for a rollback on a
+        session that was gone before, as what an interrupt cut off leaves behind: there is nothing to roll back.
         """
-        pings = self.clean and self.depth == 0 and conn.autocommit and is_ping(error, gen)
+        pings = (conn.autocommit and is_ping(error, gen)) or (gen.__name__ == "_rollback_gen" and conn._aa_status == DEAD)
+        pings = pings and self.clean and self.depth == 0
         raised = await self._answered(conn, error, gen)
         if raised is error:
             raise error

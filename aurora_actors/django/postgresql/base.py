@@ -16,9 +16,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     Database = psycopg
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    @property
+    def pool(self) -> Any:
+        """Django's pool, of our connections."""
         options = self.settings_dict["OPTIONS"]
-        if pool := options.get("pool"):
-            chosen = pool if isinstance(pool, dict) else {}
+        if given := options.get("pool"):
+            chosen = given if isinstance(given, dict) else {}
             self.settings_dict["OPTIONS"] = {**options, "pool": {"connection_class": psycopg.Connection, **chosen}}
+        return super().pool
