@@ -234,9 +234,8 @@ class Link(Tie):
     async def failed(self, conn: Any, error: Exception, gen: Any) -> None:
         """Raise what the application gets for *error*: the same object unless the connection was lost and a plugin acts.
 
-        Nothing is raised for an empty statement, which is how pools ask whether a connection is good (SQLAlchemy's
-        ``pool_pre_ping``, ``psycopg_pool``'s check), if it is good again and nothing was lost; nor for a rollback on a
-        session that was gone before, as what an interrupt cut off leaves behind: there is nothing to roll back.
+        Nothing is, if nothing was lost, for an empty statement, by which pools ask whether a connection is good, and for a
+        rollback on a session that was gone before, as an interrupt leaves it: there is nothing to roll back.
         """
         pings = (conn.autocommit and is_ping(error, gen)) or (gen.__name__ == "_rollback_gen" and conn._aa_status == DEAD)
         pings = pings and self.clean and self.depth == 0
@@ -265,9 +264,8 @@ class Link(Tie):
         """A call ended by what is no error of the driver's. psycopg has the server cancel a statement only for Ctrl-C, for
         tasks, and where a stream or COPY ends; any other answer would still come, and be taken for the next statement's.
         """
-        if gen.__name__ in CLEANED_UP:
-            return
-        if self.acts and conn._pipeline is None and conn.pgconn.transaction_status == ACTIVE:
+        dirty = gen.__name__ not in CLEANED_UP and conn.pgconn.transaction_status == ACTIVE
+        if dirty and self.acts and conn._pipeline is None:
             self.leave()
             conn.pgconn.finish()
 
