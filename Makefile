@@ -17,7 +17,7 @@ help:
 	@echo "make nemesis workloads under random faults, and a check of every write     [MINUTES=5 SEED=... ENGINE= COLOUR= ARGS=]"
 	@echo "make soak    many failovers in one process, and what is left of them       [FAILOVERS=100 CONNECTIONS=50 ARGS=]"
 	@echo "make bench   beside the raw driver, libpq's loop and the AWS wrapper    [ARGS='--quick', '--rows peer', '--rows cost,many']"
-	@echo "make foreign SQLAlchemy's tests and MySQL Connector's on their connections and on ours    [ARGS='--driver mysql']"
+	@echo "make foreign tests of SQLAlchemy, Django and MySQL Connector on the drivers and on ours    [ARGS='--driver mysql']"
 	@echo "make lint | types | docs | clean"
 
 demo: $(STAMP)
@@ -53,7 +53,7 @@ bench: $(STAMP)
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 foreign: $(STAMP)
-	@$(BIN)/python -m tests.foreign.run $(ARGS)
+	@$(BIN)/python -m tests.foreign.run $(ARGS); one=$$?; $(BIN)/python -m tests.foreign.django_suite; exit $$((one | $$?))
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site && echo "site/index.html"

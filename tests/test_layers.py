@@ -25,8 +25,8 @@ EFFECTS = frozenset(
     | {"urllib", "weakref"}
 )
 # Where a database driver may be imported: the adapters, the PEP 249 modules bound to one, and what is no core.
-MAY_IMPORT_DRIVERS = (f"{OURS}.drivers", f"{OURS}.psycopg", f"{OURS}.mysql_connector", f"{OURS}.lab", f"{OURS}.cli")
-NO_CORE = (f"{OURS}.lab", f"{OURS}.cli")
+NO_CORE = (f"{OURS}.lab", f"{OURS}.cli", f"{OURS}.sqlalchemy", f"{OURS}.django")
+MAY_IMPORT_DRIVERS = (f"{OURS}.drivers", f"{OURS}.psycopg", f"{OURS}.mysql_connector", *NO_CORE)
 # What a plugin may import of ours: what a stranger's plugin may.
 PUBLIC = frozenset({OURS, *(f"{OURS}.{name}" for name in ("driver", "errors", "plugin", "settings", "signals", "testing"))})
 UNWANTED_WORD = re.compile(r"Impl(?![a-z])|Manager|Helper|Utils?(?![a-z])|Factory")

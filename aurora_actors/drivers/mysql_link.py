@@ -124,6 +124,8 @@ class Link(Tie):
             self.clean = False
         operation = Operation(NAMES.get(name, name), text)
         result = await self.executed(operation, partial(self._performed, conn, name, args, perform))
+        if text or name in COMMITS or name in _CLEANS_UP or name == "start_transaction":
+            self.gone = None
         if effects:
             self.session = self.session.after(effects, in_transaction=False)
         elif harmed and (database := used_database(text)) is not None:
@@ -145,8 +147,11 @@ class Link(Tie):
             return self._operation(status, name, text_of(name, args), refused=fault is Fault.READ_ONLY)
 
         raised = await self.answer(error, failure_of(error), operation)
+        if self.gone is not None:
+            # The long way, until something succeeds.
+            self.seen = None
         if raised is not error:
-            raise raised from error
+            raise raised from raised.__cause__ or error
 
     async def reconnected(self, conn: Any, name: str, attempt: Callable[[], Any]) -> None:
         """The application wants a new session: with the same host, or, where that cannot be had, with one that will do."""
@@ -216,7 +221,7 @@ class Link(Tie):
             if not await self.caught_up(Operation(NAMES.get(name, name), text, sent=False)):
                 return
         # Once for each view: what it says has been acted on.
-        if not proxy.executes:
+        if self.gone is None and not proxy.executes:
             self.seen = view
 
     async def _performed(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:

@@ -119,7 +119,7 @@ class Link(Tie):
 
     def _way(self, conn: Any, proxy: Proxy) -> None:
         """Whether calls may go the short way: not while the end of a transaction has to be seen."""
-        short = self.spare is None and not self.session.pending and not proxy.executes
+        short = self.spare is None and self.gone is None and not self.session.pending and not proxy.executes
         conn._aa_seen = self._seen if short else None
 
     async def _guarded(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -151,6 +151,9 @@ class Link(Tie):
         else:
             if effects is None or effects or self.session.pending:
                 self._took_effect(conn, gen.__name__, found, effects)
+            if self.gone is not None and self.proxy is not None:
+                self.gone = None
+                self._way(conn, self.proxy)
             return result
         finally:
             conn._aa_busy_since = 0.0
@@ -231,19 +234,16 @@ class Link(Tie):
     async def failed(self, conn: Any, error: Exception, gen: Any) -> None:
         """Raise what the application gets for *error*: the same object unless the connection was lost and a plugin acts.
 
-        Nothing is raised for an empty statement, which is how pools ask whether a connection is good (SQLAlchemy's
-        ``pool_pre_ping``, ``psycopg_pool``'s check), if it is good again and nothing was lost.
+        Nothing is, if nothing was lost, for an empty statement, by which pools ask whether a connection is good, and for a
+        rollback on a session that was gone before, as an interrupt leaves it: there is nothing to roll back.
         """
-        pings = self.clean and self.depth == 0 and conn.autocommit and is_ping(error, gen)
+        pings = (conn.autocommit and is_ping(error, gen)) or (gen.__name__ == "_rollback_gen" and conn._aa_status == DEAD)
+        pings = pings and self.clean and self.depth == 0
         raised = await self._answered(conn, error, gen)
         if raised is error:
             raise error
-        if pings and nothing_lost(raised):
-            return
-        if raised.__cause__ is not None:
-            # What the loss brought with it is no cause of it.
-            raise raised
-        raise raised from error
+        if not (pings and nothing_lost(raised)):
+            raise raised from raised.__cause__ or error
 
     async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
         if self.proxy is None:
@@ -264,9 +264,8 @@ class Link(Tie):
         """A call ended by what is no error of the driver's. psycopg has the server cancel a statement only for Ctrl-C, for
         tasks, and where a stream or COPY ends; any other answer would still come, and be taken for the next statement's.
         """
-        if gen.__name__ in CLEANED_UP:
-            return
-        if self.acts and conn._pipeline is None and conn.pgconn.transaction_status == ACTIVE:
+        dirty = gen.__name__ not in CLEANED_UP and conn.pgconn.transaction_status == ACTIVE
+        if dirty and self.acts and conn._pipeline is None:
             self.leave()
             conn.pgconn.finish()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-__all__ = ["Fault", "fault_of"]
+__all__ = ["Fault", "fault_of", "misses_savepoint"]
 
 
 class Fault(Enum):
@@ -40,3 +40,8 @@ def fault_of(sqlstate: str | None, lost: bool, table: Mapping[str, Fault]) -> Fa
     if known is not None and (known.ends_session or not lost):
         return known
     return Fault.CONNECTION_LOST if lost else Fault.NONE
+
+
+def misses_savepoint(error: Exception) -> bool:
+    """Whether a statement named a savepoint, or left one, where none is: PostgreSQL's codes, and MySQL's number."""
+    return getattr(error, "sqlstate", None) in ("3B001", "25P01") or getattr(error, "errno", None) == 1305

@@ -14,7 +14,7 @@ from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.interrupts import pass_interrupt
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.deadlines import overdue, past
-from aurora_actors.model.faults import Fault
+from aurora_actors.model.faults import Fault, misses_savepoint
 from aurora_actors.model.outcome import Operation, Outcome, outcome_of
 from aurora_actors.model.session_state import Session
 from aurora_actors.plugin import Execute, Recover
@@ -24,11 +24,13 @@ __all__ = ["Tie", "nothing_lost"]
 
 
 class Tie:
-    """Of one guarded connection. ``outcome`` is the last error of ours that the application got."""
+    """Of one guarded connection. ``outcome`` is the last error of ours that the application got; ``gone`` the same
+    until something has succeeded on the new session."""
 
     def __init__(self, proxy: Proxy | None) -> None:
         self.proxy = proxy
         self.outcome: Exception | None = None
+        self.gone: Exception | None = None
         self.clean = True
         self.session = Session()
         self.lost_for_good = False
@@ -72,6 +74,9 @@ class Tie:
             return self.inherited(error)
         if proxy is None or not self.acts:
             return error
+        if self.gone is not None and misses_savepoint(error):
+            # An ORM leaves its blocks; that its savepoint is not there would hide from it what has happened.
+            return self.gone
         fault = proxy.fault(failure)
         known = None if fault in (Fault.NONE, Fault.LOGIN) else operation(fault)
         if known is None:
@@ -79,6 +84,7 @@ class Tie:
         raised = await proxy.recover(Recover(error, fault, known, proxy.io.now()))
         if raised is not error:
             self.outcome = raised
+            self.gone = raised
         return raised
 
     async def executed(self, operation: Operation, perform: Callable[[], Flow[Any]]) -> Any:

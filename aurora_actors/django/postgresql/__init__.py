@@ -1,0 +1,1 @@
+"""The backend ``aurora_actors.django.postgresql``; see ``base``."""

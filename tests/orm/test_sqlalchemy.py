@@ -1,0 +1,186 @@
+"""SQLAlchemy on our connections: what it keeps, what it throws away, what it does again."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.pool import NullPool
+
+import aurora_actors
+from aurora_actors import FailoverError, FailoverFailedError, FailoverSuccessError, TransactionResolutionUnknownError
+from tests.orm.engines import Engines, ask, driver_of
+
+HOLDS_SOMETHING = "CREATE TEMPORARY TABLE held (id int)"
+
+
+class Base(DeclarativeBase):
+    """Of what the tests map."""
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+def fails(conn: Connection | Session, query: str = "SELECT 1") -> tuple[OperationalError, Any]:
+    """The error of a statement, and ours in it."""
+    with pytest.raises(OperationalError) as caught:
+        conn.execute(text(query))
+    return caught.value, caught.value.orig
+
+
+@pytest.mark.parametrize("by_creator", [False, True], ids=["url", "creator"])
+def test_an_engine_keeps_the_connection_after_success(engines: Engines, by_creator: bool) -> None:
+    def work(engine: Engine) -> None:
+        Base.metadata.create_all(engine)
+        with engine.connect() as conn:
+            held = driver_of(conn)
+            assert held.stale is False
+            conn.execute(text("INSERT INTO orders VALUES (1)"))
+            engines.kill(held)
+            error, ours = fails(conn, "INSERT INTO orders VALUES (2)")
+            assert isinstance(ours, TransactionResolutionUnknownError)
+            assert not error.connection_invalidated
+            conn.rollback()
+            assert driver_of(conn) is held
+            conn.execution_options(isolation_level="AUTOCOMMIT")
+            engines.kill(held)
+            error, ours = fails(conn)
+            assert isinstance(ours, FailoverSuccessError)
+            assert not error.connection_invalidated
+        with engine.connect() as conn:
+            assert driver_of(conn) is held
+        assert ask(engine, "SELECT count(*) FROM orders") == 0
+
+    engines.run(work, by_creator=by_creator)
+
+
+def test_a_parameter_in_the_url_and_a_failure_that_invalidates(engines: Engines) -> None:
+    def work(engine: Engine) -> None:
+        with engine.connect() as conn:
+            held = driver_of(conn)
+            for host in engines.lab.hosts:
+                engines.lab.crash(host)
+            error, ours = fails(conn)
+            assert isinstance(ours, FailoverFailedError)
+            assert error.connection_invalidated
+        for host in engines.lab.hosts:
+            engines.lab.restart(host)
+        engines.lab.wait_ready()
+        with engine.connect() as conn:
+            assert driver_of(conn) is not held
+            assert conn.execute(text(engines.who)).scalar_one() == engines.lab.writer
+
+    engines.run(work, query={"failover_timeout_sec": "1"})
+
+
+@pytest.mark.parametrize("way", ["killed", "failover"])
+@pytest.mark.parametrize("holds", [False, True], ids=["clean", "holding"])
+def test_a_pre_ping_shows_no_error(engines: Engines, way: str, holds: bool) -> None:
+    connected: list[Any] = []
+
+    def work(engine: Engine) -> None:
+        event.listen(engine, "connect", lambda conn, _: connected.append(conn))
+        with engine.connect() as conn:
+            if holds:
+                conn.execute(text(HOLDS_SOMETHING))
+                conn.commit()
+            held = driver_of(conn)
+        if way == "killed":
+            engines.kill(held)
+        else:
+            engines.lab.failover()
+        assert ask(engine, engines.who) == engines.lab.writer
+        # What cannot be brought along is set up anew, as the engine's events know how.
+        assert len(connected) <= 2
+        if holds:
+            assert len(connected) == 2
+
+    engines.run(work, pool_pre_ping=True)
+
+
+def test_idle_connections_go_over_in_silence(engines: Engines) -> None:
+    def work(engine: Engine) -> None:
+        with engine.connect() as first, engine.connect() as second:
+            ids = {id(driver_of(first)), id(driver_of(second))}
+
+        with engine.connect() as used:
+            other_used = driver_of(used)
+            engines.lab.failover()
+            with suppress(OperationalError):
+                used.execute(text(engines.who))
+            used.rollback()
+            with engine.connect() as idle:
+                assert driver_of(idle) is not other_used
+                assert {id(driver_of(idle)), id(other_used)} == ids
+                assert idle.execute(text(engines.who)).scalar_one() == engines.lab.writer
+
+    engines.run(work, pool_use_lifo=True, pool_size=2)
+
+
+def test_no_pool_at_all(engines: Engines) -> None:
+    def work(engine: Engine) -> None:
+        assert ask(engine, engines.who) == engines.lab.writer
+        engines.lab.failover()
+        assert ask(engine, engines.who) == engines.lab.writer
+
+    engines.run(work, poolclass=NullPool)
+
+
+def test_the_isolation_level_goes_along(engines: Engines) -> None:
+    def work(engine: Engine) -> None:
+        with engine.connect().execution_options(isolation_level="SERIALIZABLE") as conn:
+            conn.execute(text("SELECT 1"))
+            engines.kill(driver_of(conn))
+            fails(conn)
+            conn.rollback()
+            assert conn.get_isolation_level() == "SERIALIZABLE"
+        with engine.connect() as conn:
+            assert conn.get_isolation_level() != "SERIALIZABLE"
+
+    engines.run(work)
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+def test_a_unit_of_work_is_done_again(engines: Engines, nested: bool) -> None:
+    def work(engine: Engine) -> None:
+        Base.metadata.create_all(engine)
+        tries: list[int] = []
+
+        def unit(session: Session) -> int:
+            session.add(Order(id=1))
+            session.flush()
+            tries.append(1)
+            with session.begin_nested() if nested else nullcontext():
+                if len(tries) == 1:
+                    engines.kill(driver_of(session.connection()))
+                session.add(Order(id=2))
+                session.flush()
+            return len(tries)
+
+        assert aurora_actors.run_transaction(sessionmaker(engine), unit) == 2
+        assert ask(engine, "SELECT count(*) FROM orders") == 2
+
+    engines.run(work)
+
+
+def test_what_a_savepoint_was_in_is_what_the_application_hears_of(engines: Engines) -> None:
+    def work(engine: Engine) -> None:
+        with engine.connect() as conn, conn.begin():
+            conn.execute(text("SELECT 1"))
+
+            def lost() -> None:
+                with conn.begin_nested(), conn.begin_nested():
+                    engines.kill(driver_of(conn))
+                    conn.execute(text("SELECT 1"))
+
+            with pytest.raises(OperationalError) as caught:
+                lost()
+            assert isinstance(caught.value.orig, FailoverError)
+
+    engines.run(work)
