@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
@@ -15,6 +14,7 @@ from aurora_actors.actors.clock import Clock, settle_actors
 from aurora_actors.actors.host_monitor import HostMonitor
 from aurora_actors.actors.messages import HostObserved, HostUnreachable, ProbeHost, Rest
 from aurora_actors.actors.naming import Naming
+from aurora_actors.actors.reply import Reply
 from aurora_actors.dialects.postgres import AuroraPostgres
 from aurora_actors.drivers.base import Access, ProbeError
 from aurora_actors.model.endpoints import parse_instance_pattern
@@ -62,7 +62,7 @@ class ScriptedDriver:
         self.sessions: list[Session] = []
         self.logins: list[Any] = []
         self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.held: Future[None] | None = None
+        self.held: Reply[None] | None = None
 
     async def open_probe(self, access: Access, place: Any, sockets: Any) -> Session:
         self.logins.append(access.parameters["password"])
@@ -187,7 +187,7 @@ def test_at_rest_the_session_is_given_back(bench: Bench) -> None:
 
 def test_at_rest_in_the_middle_of_a_question_the_session_is_given_back_after_it(bench: Bench) -> None:
     """A reader that holds its answer back when the search ends."""
-    held: Future[None] = Future()
+    held: Reply[None] = Reply()
     bench.driver.held = held
     tell(bench.monitor, ProbeHost(Probe(HOST)))
     assert bench.driver.asked.get(timeout=SECONDS)
