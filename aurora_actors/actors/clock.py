@@ -65,6 +65,10 @@ class Clock:
         timers = self._timers
         return "<Clock idle, 0 timers>" if timers is None else f"<Clock running, {len(timers)} timers>"
 
+    @property
+    def running(self) -> bool:
+        return self._timers is not None
+
     def now(self) -> float:
         """Seconds on ``time.monotonic()``."""
         return monotonic()
@@ -89,14 +93,17 @@ class Clock:
 
     def stop(self, seconds: float) -> bool:
         """Drop all timers and end the thread; False if it still runs after ``seconds``. A later timer starts anew."""
+        return self.let_go()(seconds)
+
+    def let_go(self) -> Callable[[float], bool]:
+        """The same in two steps: no timer set from now on is dropped, and what is given waits for the thread."""
         on_fork(self.reset)
         with self._lock:
             timers, self._timers = self._timers, None
         if timers is None:
-            return True
+            return lambda _: True
         timers.put(END)
-        timers.thread.join(seconds)
-        return not timers.thread.is_alive()
+        return timers.ended
 
     def _started(self) -> _Timers:
         on_fork(self.reset)  # before the lock is held for the first time: another thread may fork meanwhile
@@ -127,6 +134,10 @@ class _Timers:
 
     def __bool__(self) -> bool:
         return True
+
+    def ended(self, seconds: float) -> bool:
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
 
     def put(self, entry: _Entry) -> None:
         """Any thread."""

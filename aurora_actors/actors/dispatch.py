@@ -101,6 +101,10 @@ class Dispatcher:
         state = "idle" if self._thread is None else "running"
         return f"<Dispatcher {state}, {self._queue.qsize()} waiting, {self.dropped} dropped, {self.errors} errors>"
 
+    @property
+    def running(self) -> bool:
+        return self._thread is not None
+
     def put(self, source: Source, sender: Any, arguments: Mapping[str, Any]) -> None:
         """Queue one event. Called in any thread; never waits for a receiver, never raises."""
         if self._queue.qsize() >= self._limit:

@@ -197,11 +197,20 @@ class Names:
         else:
             reply.set_exception(outcome if isinstance(outcome, OSError) else OSError(f"the resolver failed: {outcome!r}"))
 
-    def rest(self) -> None:
-        """Let idle workers end now; one that is in a look-up ends after it."""
+    @property
+    def running(self) -> bool:
+        return bool(self._workers)
+
+    def rest(self, seconds: float = 0.0) -> None:
+        """Let idle workers end now, waiting no longer than *seconds*; one that is in a look-up ends after it."""
         with self._lock:
-            for _ in self._workers:
-                self._work.put(None)
+            workers, self._workers = self._workers, set()
+            work, self._work = self._work, SimpleQueue()
+            for _ in workers:
+                work.put(None)
+        until = monotonic() + seconds
+        for worker in workers:
+            worker.join(max(0.0, until - monotonic()))
 
     def _serve(self) -> None:
         work = self._work

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aurora_actors.model.outcome import Attempt
 from aurora_actors.model.topology import ClusterTopology, ClusterView, Knowledge, Verdict
@@ -33,6 +33,11 @@ class Published:
         self.view = ClusterView(known.topology)
         self.standing = Standing(known.topology, known.verdict, known.settled)
         self.attempts: tuple[Attempt, ...] = ()
+
+    def nobody_down(self) -> None:
+        """Nobody probes any more: that a host was silent is no news for those who come later."""
+        if self.view.down:
+            self.view = replace(self.view, down=frozenset())
 
     def publish(self, known: Knowledge, down: frozenset[str]) -> None:
         """Store what is known now; called by the topology actor alone."""

@@ -106,6 +106,7 @@ class TopologyActor(Actor):
         for monitor in self._monitors.values():
             tell(monitor, Stop())
         self._monitors = {}
+        self._cell.nobody_down()
 
     def handle(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         now = self._timer.now()

@@ -13,7 +13,7 @@ from psycopg import waiting
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, nearest
 
-__all__ = ["Overdue", "Steps", "cancelled", "connecting", "pace"]
+__all__ = ["Overdue", "Steps", "cancelled", "connecting", "looking", "pace"]
 
 PAUSE_SECONDS = 0.1
 """How long psycopg itself sleeps at most before it looks whether it was interrupted."""
@@ -45,6 +45,20 @@ class Steps:
                     raise late("the deadline came")
         except StopIteration as stop:
             return stop.value
+
+
+def looking(gen: Generator[Any, Any, Any], at: float, look: Callable[[], object]) -> Generator[Any, Any, Any]:
+    """*gen*, and *look* called once, at *at*, if it still waits then."""
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            if monotonic() >= at:
+                at = NEVER
+                look()
+            state = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
 
 
 def pace(args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> dict[str, Any]:

@@ -65,8 +65,12 @@ class AsyncIo(Face):
             else:
                 reply.set_result(result)
 
-        threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
-        return await brought(reply)
+        worker = threading.Thread(target=work, name="aurora_actors-worker", daemon=True)
+        worker.start()
+        result = await brought(reply)
+        while worker.is_alive():  # it is about to end, and shall not outlive the call that needed it
+            await _next_turn()
+        return result
 
     async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         async with _until(until):
@@ -121,6 +125,10 @@ async def _turn(until: float | None) -> AsyncIterator[None]:
         turns.users -= 1
         if not turns.users:
             _turns.pop(loop, None)
+
+
+async def _next_turn() -> None:
+    await asyncio.sleep(0)
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:

@@ -166,7 +166,7 @@ async def _introduced(
     control = system.join(plan.seed, identity, lambda: _cluster(proxy, plan, endpoint, identity, naming, seen, members))
     _warn_once(plan, endpoint, naming)
     # Held until the connection holds its own: host monitors log in the way that it does.
-    lease = control.lease(proxy.access)
+    lease = control.lease(proxy.access, on_demand=proxy.on_demand)
     try:
         known = control.cell.view.topology
         news = known.host(seen.host.id) is None or (seen.role is Role.WRITER and not seen.host.is_same(known.writer))

@@ -12,13 +12,16 @@ from typing import Any
 
 from aurora_actors import errors, signals
 from aurora_actors.actors.cluster import Cluster, Lease
+from aurora_actors.actors.system import system
 from aurora_actors.actors.watched import Kind, Watched
+from aurora_actors.deadlines import NEVER
 from aurora_actors.dialects.base import Dialect
 from aurora_actors.drivers.base import Access, Driver, Failure, Wire
 from aurora_actors.drivers.lines import Line
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.io import Io
 from aurora_actors.flow.recovering import failed_over, renewed
+from aurora_actors.flow.running import Flow
 from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
 from aurora_actors.model.hosts import Host
@@ -35,6 +38,10 @@ log = logging.getLogger("aurora_actors.proxy")
 
 LONGEST_LOGIN_SECONDS = 5.0
 """No try to reach a host that is said to be there takes longer; the next may go elsewhere."""
+
+LAMBDA = frozenset({"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_RUNTIME_API"})
+"""What AWS Lambda says in the environment, of which one is enough. It freezes the process between two invocations.
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"""
 
 CATCH_UP_PAUSE_SECONDS = 1.0
 """After an idle connection could not be brought elsewhere, its statements go where it is for about this long."""
@@ -64,6 +71,8 @@ class Proxy:
         self.host: Host | None = None
         self.opened = 0.0
         self.pid = os.getpid()
+        in_lambda = settings.monitoring == "auto" and not LAMBDA.isdisjoint(os.environ)
+        self.on_demand = in_lambda or settings.monitoring == "on_demand"
         self.control: Cluster | None = None
         self.dialect: Dialect | None = None
         self.marker: Marker | None = None
@@ -113,7 +122,7 @@ class Proxy:
         self.host, self.opened, self.dialect = host, opened, dialect
         if control is not None:
             self.control = control
-            self._lease = control.lease(self.access)
+            self._lease = control.lease(self.access, on_demand=self.on_demand)
             self.watch(wire)
             if self.recovers:
                 signals.host_down.connect(self._notice, control.name, first=True)
@@ -225,7 +234,31 @@ class Proxy:
 
         wants_writer = self.mode is Mode.STRICT_WRITER
         self._watched = Watched(host, busy, line, detection, self._kinds, lease.access, wants_writer=wants_writer)
-        control.watch(self._watched)
+        if not self.on_demand:
+            control.watch(self._watched)
+
+    @property
+    def look_after(self) -> float:
+        """How many seconds after the beginning of a call its host has to be looked at, on demand; ``NEVER``."""
+        return self._watched.detection.first if self.on_demand and self._watched is not None else NEVER
+
+    def look(self) -> None:
+        """A call lasts: have it watched from now on. Any thread."""
+        if self.control is not None and self._watched is not None:
+            self.control.watch(self._watched, on_demand=True)
+
+    async def demanded(self, flow: Flow[Any]) -> Any:
+        """*flow*, and every thread of ours stopped after it, where none is to outlive the calls that need it."""
+        if not self.on_demand:
+            return await flow
+        call = system.begin_call()
+        try:
+            return await flow
+        finally:
+            if self.control is not None and self._watched is not None:
+                self.control.unwatch(self._watched)
+            if system.end_call(call):
+                await self.io.blocking(system.park)
 
     def unwatch(self) -> None:
         """The session is over, or about to be."""
