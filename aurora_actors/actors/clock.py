@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,7 +21,7 @@ from typing import Final, Protocol, TypeAlias
 from .base import ActorStopped, Ping, Ref, tell
 from .forking import on_fork
 
-__all__ = ["Clock", "HandClock", "Timer", "settle_actors"]
+__all__ = ["Clock", "HandClock", "Timer", "settle_actors", "suspended"]
 
 logger = logging.getLogger("aurora_actors.actors")
 
@@ -30,6 +31,15 @@ LONGEST_WAIT_SECONDS: Final = 3600.0
 _Entry: TypeAlias = tuple[float, int, Ref | None, object]
 END: Final[_Entry] = (-math.inf, -1, None, None)
 """Comes before all others, and ends the thread."""
+
+
+def suspended() -> float:
+    """For how many seconds the machine has been suspended, on some scale: ``time.monotonic()`` may stand still meanwhile.
+
+    Where the kernel does not count them, a wall clock that was put forward looks the same.
+    """
+    now = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
+    return now - monotonic()
 
 
 class Timer(Protocol):

@@ -67,23 +67,19 @@ class Lease:
     ``on_demand``: no thread has to run for it while no call is under way.
     """
 
-    __slots__ = ("_cluster", "access", "on_demand")
+    __slots__ = ("_cluster", "access", "held", "on_demand")
 
     def __init__(self, cluster: Cluster, access: Access, *, on_demand: bool) -> None:
-        self._cluster = [cluster]
+        self._cluster = cluster
         self.access = access
         self.on_demand = on_demand
+        self.held = True
 
     def __del__(self) -> None:
         self.release()
 
     def release(self) -> None:
-        # One operation that only one caller can win; in a finalizer or a forked child no lock may be waited for.
-        try:
-            cluster = self._cluster.pop()
-        except IndexError:
-            return
-        cluster.released(self)
+        self._cluster.released(self)
 
 
 class Cluster:
@@ -164,17 +160,20 @@ class Cluster:
 
     def released(self, lease: Lease) -> None:
         with self._lock:
-            self._uses[lease.access] -= 1
-            self.background -= not lease.on_demand
-            if self._uses[lease.access]:
+            if not lease.held:
                 return
-            del self._uses[lease.access]
-            # The last one's settings stay for the actors until the grace period is over.
-            self._accesses = tuple(self._uses) or (lease.access,)
-            if not self._uses:
+            if self.leases == 1:
                 self.released_at = self._timer.now()
                 if not lease.on_demand:
                     self._retire_later()
+            # Not before: a signal handler may raise up to here, and the lease's finalizer then does it all again.
+            lease.held = False
+            self._uses[lease.access] -= 1
+            self.background -= not lease.on_demand
+            if not self._uses[lease.access]:
+                del self._uses[lease.access]
+                # The last one's settings stay for the actors until the grace period is over.
+                self._accesses = tuple(self._uses) or (lease.access,)
 
     def _retire_later(self) -> None:
         self._turn += 1
@@ -183,7 +182,9 @@ class Cluster:
 
     def _retired(self, turn: int) -> None:
         """The grace period is over; called by the topology actor."""
-        if turn == self._turn and not self._uses:
+        with self._lock:
+            over = turn == self._turn and not self._uses
+        if over:
             self._idle(self)
 
     def learn(self, seen: Observation, members: tuple[Host, ...]) -> None:

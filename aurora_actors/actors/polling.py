@@ -19,10 +19,11 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from pykka._envelope import Envelope
 
+from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.reply import Reply
 from aurora_actors.flow.running import FlowError
 
-__all__ = ["FlowsEnded", "Late", "Poller", "Running", "Task"]
+__all__ = ["FlowsEnded", "Late", "Poller", "Running", "Task", "join_workers"]
 
 log = logging.getLogger("aurora_actors.actors")
 
@@ -215,7 +216,10 @@ class Poller:
             else:
                 reply.set_result(result)
 
-        threading.Thread(target=work, name="aurora_actors-probe", daemon=True).start()
+        worker = threading.Thread(target=work, name="aurora_actors-probe", daemon=True)
+        _workers.difference_update([each for each in _workers.copy() if not each.is_alive()])
+        worker.start()
+        _workers.add(worker)
         return reply
 
     def _wake(self) -> None:
@@ -336,6 +340,18 @@ def _close(task: Task[Any]) -> None:
         task._flow.close()
     except Exception as error:  # noqa: BLE001 - its clean-up may raise anything, and has no waiter any more
         log.warning("%s failed while it was ended: %s: %s", task.name, type(error).__name__, error)
+
+
+_workers: set[threading.Thread] = set()
+"""Those that run blocking code for monitors; single operations only, by whatever actor."""
+on_fork(_workers.clear)
+
+
+def join_workers(seconds: float) -> None:
+    """Wait for the blocking code of monitors that have stopped; what takes longer is left behind."""
+    until = monotonic() + seconds
+    for worker in _workers.copy():
+        worker.join(max(0.0, until - monotonic()))
 
 
 def _selector() -> selectors.BaseSelector:

@@ -13,6 +13,7 @@ from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.dispatch import dispatcher
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import names
+from aurora_actors.actors.polling import join_workers
 
 __all__ = ["Seed", "System", "release_resources", "system"]
 
@@ -21,7 +22,7 @@ EXIT_SECONDS = 0.5
 PARK_SECONDS = 1.0
 """How long the end of a call may wait for threads that were needed on demand: for receivers of signals, above all."""
 LOOK_UP_SECONDS = 0.1
-"""How much of that for the system's resolver, which nobody can interrupt."""
+"""How much of that for code that nobody can interrupt: the system's resolver, what monitors call that blocks."""
 Seed = tuple[str, str, str, int]
 """A given endpoint: its engine, the user's ``cluster_id``, host and port."""
 
@@ -92,6 +93,7 @@ class System:
                         self._clusters.remove(cluster)
                         self._seeds = {seed: known for seed, known in self._seeds.items() if known is not cluster}
             stop_all(refs, left)
+            join_workers(min(left, LOOK_UP_SECONDS))
             with self._lock:
                 if self._calls or any(cluster.background for cluster in self._clusters):
                     return

@@ -120,7 +120,8 @@ class Link(Tie):
 
     async def _called(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
         text = text_of(name, args)
-        if self.cell.view is not self.seen and name in STARTS:
+        on_demand = self.proxy is not None and self.proxy.on_demand
+        if (on_demand or self.cell.view is not self.seen) and name in STARTS:
             await self._catch_up(conn, name, text)
         harmed = bool(text) and not harmless(text)
         effects = effects_of(text) if harmed else ()

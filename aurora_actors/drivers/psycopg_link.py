@@ -87,7 +87,7 @@ class Link(Tie):
         if self.spare is not None and starts:
             self.exchange(conn)
         proxy = self.proxy
-        if proxy is not None and conn._aa_cell.view is not self._seen:
+        if proxy is not None and (proxy.on_demand or conn._aa_cell.view is not self._seen):
             await self._catch_up(conn, proxy, NAMES.get(gen.__name__, ""), gen, starts=starts)
         if self.moved:
             gen = self._rebound(conn, gen)
@@ -329,7 +329,8 @@ class Link(Tie):
 
     def has_news(self, conn: Any) -> bool:
         """Whether the published view has changed since it was last acted on."""
-        return self.depth == 0 and conn._aa_cell.view is not self._seen
+        looks = conn._aa_cell.view is not self._seen or (self.proxy is not None and self.proxy.on_demand)
+        return self.depth == 0 and looks
 
     @property
     def is_due(self) -> bool:

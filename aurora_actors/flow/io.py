@@ -17,6 +17,7 @@ from aurora_actors.actors.base import Ref, Request
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import FRESH_SECONDS, names
 from aurora_actors.actors.reply import Reply
+from aurora_actors.actors.system import system
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
@@ -284,26 +285,24 @@ class BlockingIo(Face):
 
     async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         line = self._driver.line(wire)
-        rung = threading.Event()
+        rung: list[bool] = []
 
         def ring() -> None:
-            rung.set()
+            rung.append(True)
             if line is not None:
                 line.sever()
 
-        alarm = threading.Timer(max(0.0, until - monotonic()), ring)
-        alarm.daemon = True
-        alarm.start()
         try:
+            system.clock.call_at(until, ring)
             if isawaitable(hook(wire)):
                 raise ConfigurationError("on_connect of connect() is a plain function; aio.connect() takes a coroutine")
             wire.commit()
         except Exception as error:
-            if rung.is_set():
+            if rung:
                 raise DeadlineExceeded("on_connect did not end in time") from error
             raise
         finally:
-            alarm.cancel()
+            # From here on ring() finds nothing to sever.
             if line is not None:
                 line.close()
 

@@ -20,7 +20,7 @@ from aurora_actors.drivers.base import Access, Driver, Failure, Wire
 from aurora_actors.drivers.lines import Line
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.io import Io
-from aurora_actors.flow.recovering import failed_over, renewed
+from aurora_actors.flow.recovering import failed_over, renewed, topology_awaited
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
@@ -42,6 +42,8 @@ LONGEST_LOGIN_SECONDS = 5.0
 LAMBDA = frozenset({"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_RUNTIME_API"})
 """What AWS Lambda says in the environment, of which one is enough. It freezes the process between two invocations.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"""
+
+UNVERIFIED = "who writes has not been asked since this process slept"
 
 CATCH_UP_PAUSE_SECONDS = 1.0
 """After an idle connection could not be brought elsewhere, its statements go where it is for about this long."""
@@ -84,6 +86,7 @@ class Proxy:
         self._kinds = kinds
         self._noticed = ""
         self._pause_until = 0.0
+        self._waited_for = 0.0
         self._closed = False
         self.plugins = Plugins(self, plugins)
         self._connect = self.plugins.connecting(self._log_in)
@@ -188,9 +191,20 @@ class Proxy:
             return ""
         view, verdict = control.cell.view, control.cell.standing.verdict
         reason = why_stale(view, verdict, self.mode, host, self.opened)
-        if not reason and view.doubt is not None and self._line is not None and self._line.has_ended():
+        if reason:
+            return reason
+        # On demand nobody else would have noticed.
+        looks = view.doubt is not None or self.on_demand
+        if looks and self._line is not None and self._line.has_ended():
             return "its server has closed it"
-        return reason
+        return UNVERIFIED if self._is_unverified() else ""
+
+    def _is_unverified(self) -> bool:
+        """Whether what is known of the writer is from before the process slept, and its own session, too."""
+        if self.control is None or self.mode is not Mode.STRICT_WRITER:
+            return False
+        cell = self.control.cell
+        return cell.view.doubt is not None and cell.woken > max(self.opened, self._waited_for)
 
     def must_leave(self) -> bool:
         """Whether nothing can be had of the session any more: its host is down, or its server has closed it."""
@@ -204,6 +218,9 @@ class Proxy:
         Gives the error for the application if it has to know; None: the statement may be sent where the connection is now.
         """
         now = self.io.now()
+        if self.control is not None and self._is_unverified():
+            self._waited_for = now
+            await topology_awaited(self, self.control)
         if now < self._pause_until or not (reason := self.why_stale()):
             return None
         unsent = self.driver.error(errors.FailoverError)(reason, outcome=Outcome.NOT_SENT, host=self.host)

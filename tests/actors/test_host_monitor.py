@@ -12,7 +12,15 @@ import pytest
 from aurora_actors.actors.base import Actor, ActorCrashed, Ref, stop_all, tell
 from aurora_actors.actors.clock import Clock, settle_actors
 from aurora_actors.actors.host_monitor import HostMonitor
-from aurora_actors.actors.messages import HostObserved, HostUnreachable, ProbeHost, Rest
+from aurora_actors.actors.messages import (
+    HostObserved,
+    HostUnreachable,
+    LookAtCalls,
+    ProbeHost,
+    ProcessSlept,
+    Rest,
+    WatchCalls,
+)
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.reply import Reply
 from aurora_actors.dialects.postgres import AuroraPostgres
@@ -93,6 +101,7 @@ class Bench:
         self.crashes: list[ActorCrashed] = []
         self.accesses = [self.access("first")]
         self.listener: Ref = Listener.start(self.told)
+        self.away = 0.0
         self.monitor: Ref = HostMonitor.start(
             "host db-1",
             report=self.crashes.append,
@@ -103,6 +112,7 @@ class Bench:
             watched=list,
             topology=self.listener,
             timer=self.clock,
+            suspended=lambda: self.away,
         )
 
     def access(self, password: str) -> Access:
@@ -234,3 +244,15 @@ def test_a_crash_under_a_probe_is_told_and_reported(bench: Bench) -> None:
     assert missed.error == "RuntimeError: a driver's own mistake"
     assert isinstance(bench.probe(), HostObserved)
     assert [crash.final for crash in bench.crashes] == [False]
+
+
+def test_a_look_that_comes_far_too_late_tells_that_the_process_slept(bench: Bench) -> None:
+    tell(bench.monitor, LookAtCalls(1, bench.clock.now() - 10.0))
+    assert bench.told.get(timeout=SECONDS) == ProcessSlept(HOST)
+
+
+def test_a_machine_that_was_suspended_tells_the_same(bench: Bench) -> None:
+    tell(bench.monitor, WatchCalls())
+    bench.away = 3600.0
+    tell(bench.monitor, WatchCalls())
+    assert bench.told.get(timeout=SECONDS) == ProcessSlept(HOST)

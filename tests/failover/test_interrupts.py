@@ -182,10 +182,10 @@ def test_at_any_moment_of_a_connect(aurora_lab: PostgresLab, kind: type[BaseExce
 
 
 class Sweep:
-    """Has a signal handler raise after the n-th call, in Python or in C, of what the application's thread runs.
+    """Has a signal handler raise after the n-th call of a C function of what the application's thread runs.
 
-    Those are the places at which CPython looks for signals. Only ours, the driver's and the standard library's own locks
-    and queues count.
+    That is where CPython looks for signals, as it does where a function begins, at which CPython 3.11 crashes when its
+    profiler raises. Ours, the driver's, and the standard library's own locks and queues count.
     """
 
     MODULES = ("aurora_actors", "psycopg", "mysql", "threading", "queue", "concurrent", "pykka")
@@ -199,7 +199,7 @@ class Sweep:
         raise self._raised
 
     def _profile(self, frame: Any, event: str, _: object) -> None:
-        if event not in ("call", "c_return") or not str(frame.f_globals.get("__name__")).startswith(self.MODULES):
+        if event != "c_return" or not str(frame.f_globals.get("__name__")).startswith(self.MODULES):
             return
         if frame.f_code.co_name == "__del__":
             return  # nothing gets out of it
@@ -227,6 +227,22 @@ def _points(calls: int) -> range:
     return range(1, calls + 1, 1 if os.environ.get("SWEEP") else max(1, calls // POINTS))
 
 
+def swept(call: Callable[[], Any], ready: Callable[[], object], after: Callable[[int], object]) -> None:
+    """Interrupt *call* everywhere: what the handler raised passes unchanged, or it ended as it does by itself."""
+    ready()
+    counted = Sweep(0, SoftLimit())
+    usual = type(counted.run(call))
+    for point in _points(counted.calls):
+        ready()
+        raised = KINDS[point % 2](point)
+        error = Sweep(point, raised).run(call)
+        assert error is raised or type(error) is usual, point
+        # What was raised holds the frames that it came through, and they what was open in them.
+        raised.__traceback__ = None
+        del error, raised
+        after(point)
+
+
 def test_at_every_call_of_a_failover(aurora_lab: PostgresLab) -> None:
     """Wherever the handler raises: another connection fails over all the same."""
     with connect(aurora_lab) as conn, connect(aurora_lab) as other, ThreadPoolExecutor(1) as pool:
@@ -240,29 +256,25 @@ def test_at_every_call_of_a_failover(aurora_lab: PostgresLab) -> None:
             with pytest.raises(FailoverSuccessError):
                 other.execute("SELECT 1")
 
-        kill_own_session(aurora_lab, conn)
-        counted = Sweep(0, SoftLimit())
-        assert isinstance(counted.run(lambda: ask(0)), FailoverSuccessError)
-        for point in _points(counted.calls):
-            kill_own_session(aurora_lab, conn)
-            raised = KINDS[point % 2](point)
-            error = Sweep(point, raised).run(lambda: ask(0))
-            assert error is raised or isinstance(error, FailoverSuccessError), point
+        def after(point: int) -> None:
             assert conn._aa_busy_since == 0.0
             fresh(ask, 10 * point)
             pool.submit(others_turn).result(BOUND_SECONDS)
 
+        swept(lambda: ask(0), lambda: kill_own_session(aurora_lab, conn), after)
+        gc.collect()
+
 
 def test_at_every_call_of_a_connect_and_a_close(aurora_lab: PostgresLab) -> None:
     with connect(aurora_lab) as other, ThreadPoolExecutor(1) as pool:
-        counted = Sweep(0, SoftLimit())
-        assert counted.run(lambda: connect(aurora_lab).close()) is None
-        for point in _points(counted.calls):
-            raised = KINDS[point % 2](point)
-            error = Sweep(point, raised).run(lambda: connect(aurora_lab).close())
-            assert error is raised or error is None, point
+
+        def after(_: int) -> None:
             assert pool.submit(where, other).result(BOUND_SECONDS) == aurora_lab.writer
+
+        swept(lambda: connect(aurora_lab).close(), lambda: None, after)
+        gc.collect()
         pool.submit(lambda: connect(aurora_lab).close()).result(BOUND_SECONDS)
+    _nobody_waits()
 
 
 def _nobody_waits() -> None:

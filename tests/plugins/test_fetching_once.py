@@ -35,9 +35,9 @@ class Waiting(BlockingIo):
         super().__init__(driver)
         self.waits = threading.Event()
 
-    async def wait(self, future: Reply[R], until: float) -> R:
+    async def wait(self, reply: Reply[R], until: float) -> R:
         self.waits.set()
-        return await super().wait(future, until)
+        return await super().wait(reply, until)
 
 
 def context(place: str, cluster: str | None = None, io: BlockingIo | None = None) -> Context:
