@@ -190,10 +190,8 @@ class Link(Tie):
 
     def _looking(self, gen: Any, began: float) -> Any:
         """*gen*, from which, on demand, its host begins to be watched when the call lasts: psycopg wakes up meanwhile."""
-        proxy = self.proxy
-        if proxy is None or proxy.look_after == NEVER:
-            return gen
-        return looking(gen, began + proxy.look_after, proxy.look)
+        after = self.proxy.look_after if self.proxy is not None else NEVER
+        return gen if self.proxy is None or after == NEVER else looking(gen, began + after, self.proxy.look)
 
     def _announced(self, conn: Any, name: str, found: dict[str, Any]) -> tuple[Effect, ...] | None:
         """What the call is about to do to the session, as far as the text of a statement tells; see ``effects_in``."""
@@ -329,8 +327,8 @@ class Link(Tie):
 
     def has_news(self, conn: Any) -> bool:
         """Whether the published view has changed since it was last acted on."""
-        looks = conn._aa_cell.view is not self._seen or (self.proxy is not None and self.proxy.on_demand)
-        return self.depth == 0 and looks
+        on_demand = self.proxy is not None and self.proxy.on_demand
+        return self.depth == 0 and (on_demand or conn._aa_cell.view is not self._seen)
 
     @property
     def is_due(self) -> bool:
