@@ -12,8 +12,9 @@ import psycopg
 from psycopg import waiting
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, nearest
+from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["Overdue", "Steps", "cancelled", "connecting", "looking", "pace"]
+__all__ = ["Overdue", "Steps", "cancelled", "connecting", "pace", "watching"]
 
 PAUSE_SECONDS = 0.1
 """How long psycopg itself sleeps at most before it looks whether it was interrupted."""
@@ -47,7 +48,14 @@ class Steps:
             return stop.value
 
 
-def looking(gen: Generator[Any, Any, Any], at: float, look: Callable[[], object]) -> Generator[Any, Any, Any]:
+def watching(gen: Generator[Any, Any, Any], began: float, proxy: Proxy | None) -> Generator[Any, Any, Any]:
+    """*gen*, of a call that began then: on demand its host begins to be watched once the call has lasted."""
+    if proxy is None or proxy.look_after == NEVER:
+        return gen
+    return _looking(gen, began + proxy.look_after, proxy.look)
+
+
+def _looking(gen: Generator[Any, Any, Any], at: float, look: Callable[[], object]) -> Generator[Any, Any, Any]:
     """*gen*, and *look* called once, at *at*, if it still waits then."""
     try:
         state = next(gen)

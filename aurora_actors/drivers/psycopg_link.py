@@ -21,7 +21,7 @@ from psycopg._preparing import PrepareManager
 from psycopg.generators import notifies
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
-from aurora_actors.drivers.psycopg_deadline import Overdue, Steps, cancelled, looking, pace
+from aurora_actors.drivers.psycopg_deadline import Overdue, Steps, cancelled, pace, watching
 from aurora_actors.drivers.psycopg_errors import DeadlineExceededError
 from aurora_actors.drivers.psycopg_reading import (
     ACTIVE,
@@ -134,7 +134,7 @@ class Link(Tie):
         try:
             until = self.until()
             if until == NEVER:
-                result = await self._through(conn, self._looking(gen, began), args, kwargs)
+                result = await self._through(conn, watching(gen, began, self.proxy), args, kwargs)
             else:
                 result = await self._bounded(conn, gen, args, kwargs, until)
         except Exception as error:
@@ -166,7 +166,7 @@ class Link(Tie):
                 raise self.refused(operation.name, until)
             # What the deadline cut off is cleaned up all the same.
             until = began + END_SECONDS
-        steps = Steps(self._looking(gen, began))
+        steps = Steps(watching(gen, began, self.proxy))
         try:
             return await self._through(conn, steps.until(until), args, pace(args, kwargs, until))
         except Overdue:
@@ -187,11 +187,6 @@ class Link(Tie):
                 self.proxy.unwatch()
             conn.pgconn.finish()
         raise self.late(operation, began, closed=not idle)
-
-    def _looking(self, gen: Any, began: float) -> Any:
-        """*gen*, from which, on demand, its host begins to be watched when the call lasts: psycopg wakes up meanwhile."""
-        after = self.proxy.look_after if self.proxy is not None else NEVER
-        return gen if self.proxy is None or after == NEVER else looking(gen, began + after, self.proxy.look)
 
     def _announced(self, conn: Any, name: str, found: dict[str, Any]) -> tuple[Effect, ...] | None:
         """What the call is about to do to the session, as far as the text of a statement tells; see ``effects_in``."""

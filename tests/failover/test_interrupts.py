@@ -40,7 +40,7 @@ BOUND_SECONDS = 30.0
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 sweep = pytest.mark.skipif(
     not os.environ.get("SWEEP"),
-    reason="SWEEP=1 runs it: an exception within a lock of the standard library itself can stop it, and pytest's alarm",
+    reason="SWEEP=1 runs it: by the clock, where the sweeps over every call are exact",
 )
 
 
