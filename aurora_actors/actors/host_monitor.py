@@ -85,6 +85,7 @@ class HostMonitor(Actor):
         self._poller = cast("Poller", self.actor_inbox)
         self._turn = 0
         self._deposed = False
+        self._due = float("inf")
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -230,6 +231,8 @@ class HostMonitor(Actor):
 
     def _look(self, due: float) -> None:
         now = self._timer.now()
+        # What brings a look forward must not hide that the one before it is late.
+        due, self._due = min(due, self._due), float("inf")
         away, self._away = self._away, self._suspended()
         if max(now - due, self._away - away) > SLEPT_SECONDS:
             # Whatever was seen, or not answered, before that says nothing any more.
@@ -269,6 +272,7 @@ class HostMonitor(Actor):
 
     def _look_at(self, due: float) -> None:
         self._turn += 1
+        self._due = due
         self._timer.tell_at(due, self.actor_ref, LookAtCalls(self._turn, due))
 
 

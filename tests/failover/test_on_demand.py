@@ -15,11 +15,18 @@ from aurora_actors import FailoverSuccessError, signals
 from aurora_actors.actors.system import system
 from aurora_actors.lab import MysqlLab, PostgresLab
 from tests.failover import mysql_faces
-from tests.failover.applications import Noted, connect, kill_own_session, our_threads, where
+from tests.failover.applications import Noted, connect, forget_clusters, kill_own_session, our_threads, where
 from tests.failover.mysql_faces import FACES, Face
 from tests.lab.sessions import eventually
 
 QUICK: Any = {"failure_detection_time_ms": 400, "failure_detection_interval_ms": 200}
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs() -> None:
+    """Whatever tests of others have left behind in this process."""
+    forget_clusters()
+    eventually(lambda: our_threads() == [])
 
 
 def test_no_thread_outlives_a_call(aurora_lab: PostgresLab, signals_noted: Noted) -> None:

@@ -49,7 +49,9 @@ with ThreadPoolExecutor(len(conns)) as pool:
     found = set(pool.map(ask, conns))
 print(*(f"{{name}}, a {{'reader' if reads else 'writer'}}" for name, reads in found), flush=True)
 assert signals.settle(20)
-print(len(down), system.clusters[0].cell.woken > 0, flush=True)
+while {monitoring!r} == "background" and not system.clusters[0].cell.woken > 0:
+    pass  # the monitors find out, each in its turn
+print(len(down), flush=True)
 """
 
 
@@ -71,8 +73,6 @@ def test_a_process_that_slept_through_a_failover(aurora_lab: PostgresLab, count:
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.stdout.readline().strip() == f"{aurora_lab.writer}, a writer"
-            blamed, noticed = process.stdout.readline().split()
-            assert blamed == "0", "a host was blamed for the time that the process slept"
-            assert noticed == str(monitoring == "background")
+            assert process.stdout.readline().strip() == "0", "a host was blamed for the time that the process slept"
         finally:
             process.kill()
