@@ -90,7 +90,7 @@ async def opening(
         pattern=settings.cluster_instance_host_pattern,
     )
     with limited(settings.deadline):
-        wire = await _opened_in_time(proxy, plan)
+        wire = await proxy.demanded(_opened_in_time(proxy, plan))
     driver.attach(wire, proxy)
     return wire
 

@@ -149,6 +149,9 @@ _TOPOLOGY = (
             meaning="keeps apart what would be taken for one cluster; never joins two"),
     Setting("cluster_instance_host_pattern", "pattern", wrapper_default="", used_by=("topology",),
             example="?.abc.eu-west-1.rds.amazonaws.com", meaning="how instances are named: `?` is the id"),
+    Setting("monitoring", "choice", default="auto", used_by=("topology", "efm"), example="on_demand",
+            choices=("auto", "background", "on_demand"),
+            meaning="on_demand: no thread outlives the call that needed it; auto: that in AWS Lambda, else background"),
     _ms("monitor_disposal_time_ms", 60_000, "600000", "topology",
         "how long monitors stay after the last connection to their cluster was closed"),
 )  # fmt: skip

@@ -67,6 +67,7 @@ class Settings:
     failure_detection_time_ms: int = _DEFAULTS["failure_detection_time_ms"]
     failure_detection_interval_ms: int = _DEFAULTS["failure_detection_interval_ms"]
     failure_detection_count: int = _DEFAULTS["failure_detection_count"]
+    monitoring: str = _DEFAULTS["monitoring"]
     monitors: tuple[str, ...] = _DEFAULTS["monitors"]
 
     given: frozenset[str] = frozenset()

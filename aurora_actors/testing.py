@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -19,6 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from aurora_actors import signals
 from aurora_actors.actors.health_probes import Context, judged
 from aurora_actors.actors.polling import Poller
+from aurora_actors.actors.reply import Reply
 from aurora_actors.actors.system import system
 from aurora_actors.conformance.dialects import DialectSuite
 from aurora_actors.conformance.drivers import DriverSuite
@@ -201,8 +201,8 @@ def probed(
     _, own = _read(monitor.parameters, parameters)
     poller = Poller()
 
-    def word() -> Future[Sign]:
-        reply: Future[Sign] = Future()
+    def word() -> Reply[Sign]:
+        reply: Reply[Sign] = Reply()
         if answer is not None:
             reply.set_result(answer)
         return reply

@@ -156,3 +156,11 @@ def test_every_event_is_described() -> None:
 
 def test_no_role_of_another_markup_is_left() -> None:
     assert not [name for name, text in generate.pages().items() if re.search(r":\w+:`", text)]
+
+
+def test_every_scenario_has_its_test() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| .* \| `(\S+)::(\w+)` \|$", text, re.MULTILINE)
+    assert sorted({int(number) for number, _, _ in rows}) == list(range(1, 23))
+    for _, path, name in rows:
+        assert f"def {name}(" in (ROOT / path).read_text("utf-8"), name

@@ -75,7 +75,7 @@ def test_every_parameter_of_the_aws_wrapper_is_known() -> None:
     aliases = {alias for row in SETTINGS.values() for alias in row.aliases}
     assert len(names) == 112
     assert names - aliases == SETTINGS.keys() - (ours := {name for name, row in SETTINGS.items() if row.is_ours})
-    assert ours == {"commit_outcome", "deadline", "monitors", "on_connect", "resolve"}
+    assert ours == {"commit_outcome", "deadline", "monitoring", "monitors", "on_connect", "resolve"}
 
 
 def test_rows_are_complete_and_the_available_ones_are_attributes() -> None:

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TypeVar
 
 from .base import Ref, Request, tell
+from .reply import brought
 
 __all__ = ["DeadlineExceeded", "ask", "ask_async"]
 
@@ -34,7 +35,7 @@ def ask(ref: Ref, request: Request[R], until: float) -> R:
         except TimeoutError:
             if reply.cancel():
                 raise _exceeded(request) from None
-            return reply.result()  # it came just then, or the actor refused with a TimeoutError
+            return reply.result(0)  # it came just then, or the actor refused with a TimeoutError
     except BaseException:
         reply.cancel()
         raise
@@ -48,7 +49,7 @@ async def ask_async(ref: Ref, request: Request[R], until: float) -> R:
 
     A cancelled task cancels the request; an answer that arrives at the same moment is lost.
     """
-    import asyncio  # 30 ms that only programs with an event loop pay, which have it loaded
+    import asyncio  # see brought()
 
     reply = request.reply
     try:
@@ -60,11 +61,11 @@ async def ask_async(ref: Ref, request: Request[R], until: float) -> R:
         scope = asyncio.timeout_at(asyncio.get_running_loop().time() + seconds)
         try:
             async with scope:
-                return await asyncio.wrap_future(reply)
+                return await brought(reply)
         except TimeoutError:
             if scope.expired() and reply.cancel():
                 raise _exceeded(request) from None
-            return reply.result()  # it came just then, or the actor refused with a TimeoutError
+            return reply.result(0)  # it came just then, or the actor refused with a TimeoutError
     except BaseException:
         reply.cancel()
         raise

@@ -11,8 +11,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from queue import SimpleQueue
 from time import monotonic
@@ -23,6 +23,7 @@ import pykka
 from aurora_actors.signals import ActorCrashed
 
 from .forking import on_fork
+from .reply import Reply
 
 __all__ = ["Actor", "ActorCrashed", "ActorStopped", "Ping", "Ref", "Request", "Stop", "stop_all", "tell"]
 
@@ -47,25 +48,17 @@ class ActorStopped(Exception):
 class Request(Generic[R]):
     """A message that wants an answer. Subclasses are frozen, slotted dataclasses; each is told to one actor, once."""
 
-    reply: Future[R] = field(kw_only=True, default_factory=Future, compare=False, repr=False)
+    reply: Reply[R] = field(kw_only=True, default_factory=Reply, compare=False, repr=False)
 
     def answer(self, value: R) -> bool:
         """Give the asker ``value``; any thread. False if it is answered already or the asker gave up."""
-        try:
-            self.reply.set_result(value)
-        except InvalidStateError:  # asking whether it was cancelled first would be a race
-            return False
-        return True
+        return self.reply.set_result(value)
 
     def refuse(self, error: Exception) -> bool:
         """Raise ``error`` at the asker; any thread. One error object per request: its traceback grows at the asker."""
-        if isinstance(error, StopIteration):  # no asyncio future takes one, and its waiter would wait for ever
+        if isinstance(error, StopIteration):  # a coroutine that lets one out is taken for ended
             error = RuntimeError(f"refused with {error!r}")
-        try:
-            self.reply.set_exception(error)
-        except InvalidStateError:
-            return False
-        return True
+        return self.reply.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +103,7 @@ def stop_all(refs: Iterable[Ref], seconds: float) -> tuple[Ref, ...]:
     return tuple(ref for ref, stop in asked if not _ended(stop.reply, until))
 
 
-def _ended(reply: Future[threading.Thread], until: float) -> bool:
+def _ended(reply: Reply[threading.Thread], until: float) -> bool:
     try:
         thread = reply.result(max(0.0, until - monotonic()))
     except ActorStopped:
@@ -208,6 +201,9 @@ class Actor(pykka.ThreadingActor):
             pykka.ActorRegistry.unregister(self.actor_ref)
             self.actor_stopped.set()
             raise
+        except BaseException:  # a signal handler's: nobody gets to know the actor, whether or not its thread runs
+            tell(self.actor_ref, Stop())
+            raise
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -231,9 +227,9 @@ class Actor(pykka.ThreadingActor):
 
     def _track(self, request: Request[Any]) -> None:
         # The callback stays in the reply, which its asker may keep: it must not hold the actor.
-        key, forget = next(self._keys), self._open.pop
+        key = next(self._keys)
         self._open[key] = request
-        request.reply.add_done_callback(lambda _: forget(key, None))
+        request.reply.then(partial(self._open.pop, key, None))
 
     def _leave(self) -> None:
         """Stop when pykka's own message has come through the inbox; what is before it there is refused."""

@@ -6,17 +6,22 @@ Nothing is ever cancelled: a tick carries the generation of whoever set it, who 
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final, Protocol, TypeAlias
 
 from .base import ActorStopped, Ping, Ref, tell
 from .forking import on_fork
 
-__all__ = ["Clock", "HandClock", "Timer", "settle_actors"]
+__all__ = ["Clock", "HandClock", "Timer", "settle_actors", "suspended"]
 
 logger = logging.getLogger("aurora_actors.actors")
 
@@ -24,6 +29,17 @@ LONGEST_WAIT_SECONDS: Final = 3600.0
 """The thread looks at the time at least this often; a wait for "never" (infinity) would raise OverflowError."""
 
 _Entry: TypeAlias = tuple[float, int, Ref | None, object]
+END: Final[_Entry] = (-math.inf, -1, None, None)
+"""Comes before all others, and ends the thread."""
+
+
+def suspended() -> float:
+    """For how many seconds the machine has been suspended, on some scale: ``time.monotonic()`` may stand still meanwhile.
+
+    Where the kernel does not count them, a wall clock that was put forward looks the same.
+    """
+    now = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
+    return now - monotonic()
 
 
 class Timer(Protocol):
@@ -50,14 +66,18 @@ class Clock:
 
     def reset(self) -> None:
         """Forget thread, timers and lock: for a forked child, where the thread does not exist."""
-        # Its lock is reentrant: a garbage collection inside tell_at() may run a finalizer that sets a timer, too.
-        self._condition = threading.Condition()
-        self._heap: list[_Entry] = []
+        # Reentrant: a garbage collection under it may run a finalizer that sets a timer, too.
+        self._lock = threading.RLock()
         self._counter = count()
-        self._thread: threading.Thread | None = None
+        self._timers: _Timers | None = None
 
     def __repr__(self) -> str:
-        return f"<Clock {'idle' if self._thread is None else 'running'}, {len(self._heap)} timers>"
+        timers = self._timers
+        return "<Clock idle, 0 timers>" if timers is None else f"<Clock running, {len(timers)} timers>"
+
+    @property
+    def running(self) -> bool:
+        return self._timers is not None
 
     def now(self) -> float:
         """Seconds on ``time.monotonic()``."""
@@ -79,47 +99,69 @@ class Clock:
         self._set(due, None, fn)
 
     def _set(self, due: float, ref: Ref | None, message: object) -> None:
-        if self._thread is None:
-            on_fork(self.reset)  # before the lock is held for the first time: another thread may fork meanwhile
-        with self._condition:
-            if self._thread is None:
-                self._start()
-            entry = (due, next(self._counter), ref, message)
-            heappush(self._heap, entry)
-            if self._heap[0] is entry:
-                self._condition.notify()
+        (self._timers or self._started()).put((due, next(self._counter), ref, message))
 
     def stop(self, seconds: float) -> bool:
         """Drop all timers and end the thread; False if it still runs after ``seconds``. A later timer starts anew."""
-        on_fork(self.reset)
-        with self._condition:
-            thread, self._thread = self._thread, None
-            self._heap.clear()
-            self._condition.notify_all()
-        if thread is None:
-            return True
-        thread.join(seconds)
-        return not thread.is_alive()
+        return self.let_go()(seconds)
 
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="aurora_actors-clock", daemon=True)
-        thread.start()
-        self._thread = thread
+    def let_go(self) -> Callable[[float], bool]:
+        """The same in two steps: no timer set from now on is dropped, and what is given waits for the thread."""
+        on_fork(self.reset)
+        with self._lock:
+            timers, self._timers = self._timers, None
+        if timers is None:
+            return lambda _: True
+        timers.put(END)
+        return timers.ended
+
+    def _started(self) -> _Timers:
+        on_fork(self.reset)  # before the lock is held for the first time: another thread may fork meanwhile
+        with self._lock:
+            if self._timers is None:
+                timers = _Timers()
+                try:
+                    timers.thread.start()
+                except BaseException:  # a signal handler's: whether the thread runs nobody knows
+                    timers.put(END)
+                    raise
+                self._timers = timers
+            return self._timers
+
+
+class _Timers:
+    """What one thread of a clock has before it. No lock: a signal handler may raise in :meth:`put`."""
+
+    def __init__(self) -> None:
+        self._new: deque[_Entry] = deque()
+        self._heap: list[_Entry] = []
+        self._woken: SimpleQueue[None] = SimpleQueue()
+        self._wakes_at = math.inf
+        self.thread = threading.Thread(target=self._run, name="aurora_actors-clock", daemon=True)
+
+    def __len__(self) -> int:
+        return len(self._heap) + len(self._new)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def ended(self, seconds: float) -> bool:
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
+
+    def put(self, entry: _Entry) -> None:
+        """Any thread."""
+        self._new.append(entry)
+        # Put first, look second; the thread says first when it wakes up, and looks second.
+        if entry[0] < self._wakes_at:
+            self._woken.put(None)
 
     def _run(self) -> None:
-        thread = threading.current_thread()
-        condition = self._condition
-        with condition:  # free once _start() has said which thread is the clock's
-            pass
         while True:
-            with condition:
-                if self._thread is not thread:
+            due = self._pop_due()
+            for at, _, ref, message in due:
+                if at == END[0]:
                     return
-                due = self._pop_due()
-                if not due:
-                    condition.wait(self._pause())
-                    continue
-            for _, _, ref, message in due:  # outside the lock: telling runs code of others
                 try:
                     if ref is not None:
                         tell(ref, message)
@@ -127,19 +169,23 @@ class Clock:
                         message()
                 except BaseException:
                     logger.exception("The clock could not tell %s", ref or message)
-            del due
+            if due:
+                del due
+                continue
+            self._wakes_at = self._heap[0][0] if self._heap else math.inf
+            if not self._new:
+                with suppress(Empty):
+                    self._woken.get(timeout=min(max(0.0, self._wakes_at - monotonic()), LONGEST_WAIT_SECONDS))
+            self._wakes_at = -math.inf
 
     def _pop_due(self) -> list[_Entry]:
+        while self._new:
+            heappush(self._heap, self._new.popleft())
         now = monotonic()
         due: list[_Entry] = []
         while self._heap and self._heap[0][0] <= now:
             due.append(heappop(self._heap))
         return due
-
-    def _pause(self) -> float | None:
-        if not self._heap:
-            return None
-        return min(max(0.0, self._heap[0][0] - monotonic()), LONGEST_WAIT_SECONDS)
 
 
 class HandClock:

@@ -62,24 +62,24 @@ class Identity:
 
 
 class Lease:
-    """One connection's hold on its cluster. ``release`` may be called from any thread, more than once."""
+    """One connection's hold on its cluster. ``release`` may be called from any thread, more than once.
 
-    __slots__ = ("_cluster", "access")
+    ``on_demand``: no thread has to run for it while no call is under way.
+    """
 
-    def __init__(self, cluster: Cluster, access: Access) -> None:
-        self._cluster = [cluster]
+    __slots__ = ("_cluster", "access", "held", "on_demand")
+
+    def __init__(self, cluster: Cluster, access: Access, *, on_demand: bool) -> None:
+        self._cluster = cluster
         self.access = access
+        self.on_demand = on_demand
+        self.held = True
 
     def __del__(self) -> None:
         self.release()
 
     def release(self) -> None:
-        # One operation that only one caller can win; in a finalizer or a forked child no lock may be waited for.
-        try:
-            cluster = self._cluster.pop()
-        except IndexError:
-            return
-        cluster.released(self)
+        self._cluster.released(self)
 
 
 class Cluster:
@@ -110,6 +110,8 @@ class Cluster:
         self._lock = threading.RLock()
         self._turn = 0
         self._uses: dict[Access, int] = {}
+        self.background = 0
+        self.released_at = timer.now()
         self._accesses: tuple[Access, ...] = ()
         self._monitors: list[Ref] = []
         self._refs: tuple[Ref, ...] = ()
@@ -140,26 +142,38 @@ class Cluster:
     def topology(self) -> Ref:
         return self._started()[0]
 
-    def lease(self, access: Access) -> Lease:
+    @property
+    def running(self) -> bool:
+        return bool(self._refs or self._monitors)
+
+    def lease(self, access: Access, *, on_demand: bool = False) -> Lease:
         """Keep the cluster alive for one more connection."""
         with self._lock:
             same = next((known for known in self._uses if known.is_like(access)), access)
             self._accesses = (*(known for known in self._uses if known is not same), same)
-            self._started()
+            if not on_demand:
+                self._started()
             # Counted last: a signal handler that raises before would leave a use that nobody ends.
             self._uses[same] = self._uses.get(same, 0) + 1
-            return Lease(self, same)
+            self.background += not on_demand
+            return Lease(self, same, on_demand=on_demand)
 
     def released(self, lease: Lease) -> None:
         with self._lock:
-            self._uses[lease.access] -= 1
-            if self._uses[lease.access]:
+            if not lease.held:
                 return
-            del self._uses[lease.access]
-            # The last one's settings stay for the actors until the grace period is over.
-            self._accesses = tuple(self._uses) or (lease.access,)
-            if not self._uses:
-                self._retire_later()
+            if self.leases == 1:
+                self.released_at = self._timer.now()
+                if not lease.on_demand:
+                    self._retire_later()
+            # Not before: a signal handler may raise up to here, and the lease's finalizer then does it all again.
+            lease.held = False
+            self._uses[lease.access] -= 1
+            self.background -= not lease.on_demand
+            if not self._uses[lease.access]:
+                del self._uses[lease.access]
+                # The last one's settings stay for the actors until the grace period is over.
+                self._accesses = tuple(self._uses) or (lease.access,)
 
     def _retire_later(self) -> None:
         self._turn += 1
@@ -168,16 +182,18 @@ class Cluster:
 
     def _retired(self, turn: int) -> None:
         """The grace period is over; called by the topology actor."""
-        if turn == self._turn and not self._uses:
+        with self._lock:
+            over = turn == self._turn and not self._uses
+        if over:
             self._idle(self)
 
     def learn(self, seen: Observation, members: tuple[Host, ...]) -> None:
         """A connection of the application's brought news."""
         tell(self.topology, HostObserved(seen, members))
 
-    def watch(self, watched: Watched) -> None:
-        """Have the calls of a session watched by the monitor of its host."""
-        if self._sessions.add(watched):
+    def watch(self, watched: Watched, *, on_demand: bool = False) -> None:
+        """Have the calls of a session watched by the monitor of its host; *on_demand*: which need not run yet."""
+        if self._sessions.add(watched) or on_demand:
             tell(self.topology, WatchHost(watched.host))
 
     def unwatch(self, watched: Watched) -> None:
@@ -185,10 +201,14 @@ class Cluster:
 
     def stop(self, seconds: float) -> None:
         """Stop the actors, waiting no longer than *seconds*."""
+        stop_all(self.let_go(), seconds)
+
+    def let_go(self) -> tuple[Ref, ...]:
+        """The actors, for the caller to stop: whoever needs some from now on starts others."""
         with self._lock:
             refs, self._refs = self._refs, ()
             monitors, self._monitors = self._monitors, []
-        stop_all((*refs, *monitors), seconds)
+        return (*refs, *monitors)
 
     def reset(self) -> None:
         """In a forked child: the threads are gone, the locks may be held; begin again at the next use."""

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from .forking import on_fork
+from .reply import Reply
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task
@@ -68,7 +69,7 @@ class _Marker:
     __slots__ = ("passed", "stops")
 
     def __init__(self, *, stops: bool) -> None:
-        self.passed = threading.Event()
+        self.passed: Reply[None] = Reply()
         self.stops = stops
 
 
@@ -100,6 +101,10 @@ class Dispatcher:
         state = "idle" if self._thread is None else "running"
         return f"<Dispatcher {state}, {self._queue.qsize()} waiting, {self.dropped} dropped, {self.errors} errors>"
 
+    @property
+    def running(self) -> bool:
+        return self._thread is not None
+
     def put(self, source: Source, sender: Any, arguments: Mapping[str, Any]) -> None:
         """Queue one event. Called in any thread; never waits for a receiver, never raises."""
         if self._queue.qsize() >= self._limit:
@@ -119,7 +124,11 @@ class Dispatcher:
             return True
         marker = _Marker(stops=False)
         self._enqueue(marker)
-        return marker.passed.wait(timeout)
+        try:
+            marker.passed.result(timeout)
+        except TimeoutError:
+            return False
+        return True
 
     def stop(self, seconds: float) -> bool:
         """Deliver what waits, then end the thread; False if it still runs after ``seconds``.
@@ -155,21 +164,24 @@ class Dispatcher:
             if self._thread is not None:
                 return
             thread = threading.Thread(target=self._run, name="aurora_actors-signals", daemon=True)
-            self._thread = thread
             try:
                 thread.start()
             except RuntimeError:  # no more threads, or the interpreter is shutting down
-                self._thread = None
                 logger.exception("The thread that delivers signals did not start; the next event tries again")
+            else:
+                self._thread = thread
 
     def _run(self) -> None:
         queue = self._queue
+        with self._lock:  # free once _start() has said whose thread it is; a signal handler may have raised before
+            if self._thread is not threading.current_thread():
+                return
         while True:
             item = queue.get()
             if isinstance(item, _Delivery):
                 self._deliver(item)
                 continue
-            item.passed.set()
+            item.passed.set_result(None)
             if item.stops:
                 break
         self._thread = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from functools import partial
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from aurora_actors.actors.complaints import HELD_UP_SECONDS, Origin, complain
 from aurora_actors.actors.names import names
 from aurora_actors.actors.polling import Poller, Task
+from aurora_actors.actors.reply import Reply
 from aurora_actors.actors.watched import Kind, Watched
 from aurora_actors.drivers.base import Resolver
 from aurora_actors.model.health import Sign
@@ -33,7 +34,7 @@ class Context:
 
     def __init__(
         self,
-        word: Callable[[], Future[Sign]],
+        word: Callable[[], Reply[Sign]],
         host: Host,
         settings: Mapping[str, Any],
         resolve: Resolver | None,
@@ -42,7 +43,7 @@ class Context:
         self._word = word
         self._resolve = resolve
         self._poller = poller
-        self._running: list[Future[Any]] = []
+        self._running: list[Reply[Any]] = []
         self.host = host
         self.settings = settings
 
@@ -73,9 +74,9 @@ class Context:
         return await self._poller.wait(self._word(), float("inf"))
 
 
-def _end_of(other: Future[Any]) -> Future[None]:
-    end: Future[None] = Future()
-    other.add_done_callback(lambda _: end.set_result(None))
+def _end_of(other: Reply[Any]) -> Reply[None]:
+    end: Reply[None] = Reply()
+    other.then(partial(end.set_result, None))
     return end
 
 
@@ -91,7 +92,7 @@ class HealthProbes:
         self._under_way: dict[Task[Any], str] = {}
         self._hold_ups: dict[str, int] = {}
         self._off = off
-        self._words: list[Future[Sign]] = []
+        self._words: list[Reply[Sign]] = []
 
     def start(self, name: str, sessions: list[Watched], interval: float) -> bool:
         """Send one probe of that kind; False if it cannot be sent. One that is still out counts as sent."""
@@ -130,9 +131,9 @@ class HealthProbes:
             self._failed(kind, "probing", error)
             return Sign.NOTHING
 
-    def next_word(self) -> Future[Sign]:
+    def next_word(self) -> Reply[Sign]:
         """What the host's next answer, to whatever question, will say."""
-        word: Future[Sign] = Future()
+        word: Reply[Sign] = Reply()
         self._words.append(word)
         self._ping()
         return word

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aurora_actors.actors.base import Actor, ActorCrashed, Ref, tell
-from aurora_actors.actors.clock import Timer
+from aurora_actors.actors.clock import Timer, suspended
 from aurora_actors.actors.health_probes import HealthProbes
 from aurora_actors.actors.host_session import HostSession
 from aurora_actors.actors.messages import (
@@ -22,6 +22,7 @@ from aurora_actors.actors.messages import (
     HostUnreachable,
     LookAtCalls,
     ProbeHost,
+    ProcessSlept,
     Rest,
     WatchCalls,
 )
@@ -42,6 +43,8 @@ OPEN_SECONDS = 3.0
 ANSWER_SECONDS = 3.0
 """How long a host may take over a question, on top of what it holds the answer back."""
 PING_SQL = "SELECT 1"
+SLEPT_SECONDS = 2.0
+"""A look that comes so late was not delayed by load: the process was stopped, or its machine suspended."""
 HOLD_SHARE = 0.5
 """The longest that an answer is held back while calls are probed for, as a share of the interval between probes."""
 
@@ -66,8 +69,11 @@ class HostMonitor(Actor):
         topology: Ref,
         timer: Timer,
         off: set[str] | None = None,
+        suspended: Callable[[], float] = suspended,
     ) -> None:
         super().__init__(name, report=report)
+        self._suspended = suspended
+        self._away = suspended()
         self._cluster = cluster
         self._host = host
         self._naming = naming
@@ -79,6 +85,7 @@ class HostMonitor(Actor):
         self._poller = cast("Poller", self.actor_inbox)
         self._turn = 0
         self._deposed = False
+        self._due = float("inf")
 
     @staticmethod
     def _create_actor_inbox() -> Any:
@@ -224,6 +231,14 @@ class HostMonitor(Actor):
 
     def _look(self, due: float) -> None:
         now = self._timer.now()
+        # What brings a look forward must not hide that the one before it is late.
+        due, self._due = min(due, self._due), float("inf")
+        away, self._away = self._away, self._suspended()
+        if max(now - due, self._away - away) > SLEPT_SECONDS:
+            # Whatever was seen, or not answered, before that says nothing any more.
+            self._health = Health()
+            self._suspected = False
+            tell(self._topology, ProcessSlept(self._host))
         sessions = self._watched()
         calls = [(session, call) for session in sessions if (call := session.call(deposed=self._deposed)) is not None]
         _end_dead_paths(calls, now)
@@ -257,6 +272,7 @@ class HostMonitor(Actor):
 
     def _look_at(self, due: float) -> None:
         self._turn += 1
+        self._due = due
         self._timer.tell_at(due, self.actor_ref, LookAtCalls(self._turn, due))
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "LookNow",
     "ProbeDue",
     "ProbeHost",
+    "ProcessSlept",
     "RefreshTopology",
     "ReportTo",
     "Rest",
@@ -190,6 +191,13 @@ class HostSilent:
 @dataclass(frozen=True, slots=True)
 class HostSuspected:
     """Calls wait for *host*, and the first probe has gone unanswered."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSlept:
+    """Told by the monitor of *host*: the process was stopped, or its machine. What it knew before may have changed."""
 
     host: Host
 

@@ -6,7 +6,6 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Protocol, TypeVar
@@ -16,6 +15,7 @@ from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 
 from .forking import on_fork
+from .reply import Reply
 
 __all__ = ["FRESH_SECONDS", "Names", "Waiting", "names", "set_resolver", "system_resolver"]
 
@@ -62,14 +62,14 @@ def _canonical_or_same(ask: Callable[[str], str], host: str) -> str:
 class Waiting(Protocol):
     """The part of an io that waits for what a thread brings."""
 
-    async def wait(self, future: Future[R], until: float) -> R:
-        """The result of *future*. Raises ``TimeoutError`` at *until*, on the clock of ``time.monotonic()``."""
+    async def wait(self, reply: Reply[R], until: float) -> R:
+        """The result of *reply*. Raises ``TimeoutError`` at *until*, on the clock of ``time.monotonic()``."""
         ...
 
 
 class _Blocking:
-    async def wait(self, future: Future[R], until: float) -> R:
-        return future.result(max(0.0, until - monotonic()))
+    async def wait(self, reply: Reply[R], until: float) -> R:
+        return reply.result(until - monotonic())
 
 
 _BLOCKING = _Blocking()
@@ -85,10 +85,10 @@ class Names:
     def reset(self) -> None:
         """Start afresh, as in a forked child, where the workers are gone."""
         self._lock = threading.Lock()
-        self._pending: dict[tuple[Resolver, str, int], Future[Addresses]] = {}
+        self._pending: dict[tuple[Resolver, str, int], Reply[Addresses]] = {}
         self._good: dict[tuple[Resolver, str, int], tuple[float, Addresses]] = {}
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._workers = 0
+        self._work: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._workers: set[threading.Thread] = set()
         self._idle = 0
         self._began = 0.0
 
@@ -144,7 +144,7 @@ class Names:
         ask = _system_canonical if resolver is None else getattr(resolver, "canonical", None)
         if ask is None:
             return host
-        reply: Future[str] = Future()
+        reply: Reply[str] = Reply()
         with self._lock:
             self._put(lambda: reply.set_result(_canonical_or_same(ask, host)))
         try:
@@ -152,25 +152,32 @@ class Names:
         except TimeoutError:
             return host
 
-    def _put(self, task: Callable[[], None]) -> None:
+    def _put(self, task: Callable[[], object]) -> None:
         """Have a worker do it. Called under the lock."""
         self._work.put(task)
         now = monotonic()
         busy = self._work.qsize() > self._idle
-        if self._workers == 0 or (busy and self._workers < WORKERS and now - self._began > STUCK_SECONDS):
-            self._workers += 1
+        if not self._workers or (busy and len(self._workers) < WORKERS and now - self._began > STUCK_SECONDS):
+            worker = threading.Thread(target=self._serve, name="aurora_actors-names", daemon=True)
             self._began = now
-            threading.Thread(target=self._serve, name="aurora_actors-names", daemon=True).start()
+            self._workers.add(worker)
+            try:
+                worker.start()
+            except BaseException:  # a signal handler's: it may run or not, and is not counted on
+                self._workers.discard(worker)
+                raise
 
-    def _asked(self, key: tuple[Resolver, str, int]) -> Future[Addresses]:
+    def _asked(self, key: tuple[Resolver, str, int]) -> Reply[Addresses]:
         with self._lock:
             pending = self._pending.get(key)
             if pending is None:
-                pending = self._pending[key] = Future()
-                self._put(lambda: self._resolve(key, pending))
+                reply: Reply[Addresses] = Reply()
+                self._put(lambda: self._resolve(key, reply))
+                # Only once somebody will answer: a signal handler may raise before. No worker takes it out meanwhile.
+                pending = self._pending[key] = reply
             return pending
 
-    def _resolve(self, key: tuple[Resolver, str, int], reply: Future[Addresses]) -> None:
+    def _resolve(self, key: tuple[Resolver, str, int], reply: Reply[Addresses]) -> None:
         resolver, host, port = key
         addresses: Addresses = ()
         began = monotonic()
@@ -190,11 +197,20 @@ class Names:
         else:
             reply.set_exception(outcome if isinstance(outcome, OSError) else OSError(f"the resolver failed: {outcome!r}"))
 
-    def rest(self) -> None:
-        """Let idle workers end now; one that is in a look-up ends after it."""
+    @property
+    def running(self) -> bool:
+        return bool(self._workers)
+
+    def rest(self, seconds: float = 0.0) -> None:
+        """Let idle workers end now, waiting no longer than *seconds*; one that is in a look-up ends after it."""
         with self._lock:
-            for _ in range(self._workers):
-                self._work.put(None)
+            workers, self._workers = self._workers, set()
+            work, self._work = self._work, SimpleQueue()
+            for _ in workers:
+                work.put(None)
+        until = monotonic() + seconds
+        for worker in workers:
+            worker.join(max(0.0, until - monotonic()))
 
     def _serve(self) -> None:
         work = self._work
@@ -208,7 +224,7 @@ class Names:
             with self._lock:
                 self._idle -= 1
                 if task is None and work.empty():
-                    self._workers -= 1
+                    self._workers.discard(threading.current_thread())
                     return
                 self._began = monotonic()
             if task is not None:

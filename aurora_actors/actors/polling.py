@@ -13,16 +13,17 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from pykka._envelope import Envelope
 
+from aurora_actors.actors.forking import on_fork
+from aurora_actors.actors.reply import Reply
 from aurora_actors.flow.running import FlowError
 
-__all__ = ["FlowsEnded", "Late", "Poller", "Running", "Task"]
+__all__ = ["FlowsEnded", "Late", "Poller", "Running", "Task", "join_workers"]
 
 log = logging.getLogger("aurora_actors.actors")
 
@@ -48,14 +49,14 @@ class FlowsEnded:
 
 
 class _Wait:
-    """What a flow yields to the poller: a descriptor and an event, a future, or only its own deadline."""
+    """What a flow yields to the poller: a descriptor and an event, a reply, or only its own deadline."""
 
-    __slots__ = ("event", "fd", "future", "until")
+    __slots__ = ("event", "fd", "reply", "until")
 
-    def __init__(self, fd: int, event: int, future: Future[Any] | None, until: float) -> None:
+    def __init__(self, fd: int, event: int, reply: Reply[Any] | None, until: float) -> None:
         self.fd = fd
         self.event = event
-        self.future = future
+        self.reply = reply
         self.until = until
 
     def __await__(self) -> Generator[_Wait, None, None]:
@@ -189,13 +190,11 @@ class Poller:
         """Wait until something can be written, or a connect has ended."""
         await _Wait(fd, selectors.EVENT_WRITE, None, float("inf"))
 
-    async def wait(self, future: Future[R], until: float) -> R:
-        """The result of *future*. Raises ``TimeoutError`` at *until*."""
-        if not future.done():
-            await _Wait(-1, 0, future, until)
-        if not future.done():
-            raise TimeoutError("no result in time")
-        return future.result()
+    async def wait(self, reply: Reply[R], until: float) -> R:
+        """The result of *reply*. Raises ``TimeoutError`` at *until*."""
+        if not reply.done():
+            await _Wait(-1, 0, reply, until)
+        return reply.result(0)
 
     async def sleep(self, seconds: float) -> None:
         await _Wait(-1, 0, None, monotonic() + seconds)
@@ -204,20 +203,23 @@ class Poller:
         """Run blocking code on a daemon thread of its own; whoever stops waiting leaves it behind."""
         return await self.wait(self.begin_blocking(fn, *args, **kwargs), float("inf"))
 
-    def begin_blocking(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def begin_blocking(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Reply[R]:
         """The same without waiting for it."""
-        reply: Future[R] = Future()
+        reply: Reply[R] = Reply()
 
         def work() -> None:
             try:
                 result = fn(*args, **kwargs)
             except BaseException as error:  # noqa: BLE001 - it is the answer
-                # No future takes a StopIteration.
+                # A coroutine that lets a StopIteration out is taken for ended.
                 reply.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
             else:
                 reply.set_result(result)
 
-        threading.Thread(target=work, name="aurora_actors-probe", daemon=True).start()
+        worker = threading.Thread(target=work, name="aurora_actors-probe", daemon=True)
+        _workers.difference_update([each for each in _workers.copy() if not each.is_alive()])
+        worker.start()
+        _workers.add(worker)
         return reply
 
     def _wake(self) -> None:
@@ -234,7 +236,7 @@ class Poller:
         if soonest is not None:
             left = min(max(0.0, soonest - monotonic()), LONGEST_WAIT_SECONDS)
             timeout = left if timeout is None else min(timeout, left)
-        if any(wait.future is not None and wait.future.done() for wait in waits):
+        if any(wait.reply is not None and wait.reply.done() for wait in waits):
             timeout = 0.0
         self._sleeping = True
         try:
@@ -250,7 +252,7 @@ class Poller:
             wait = task._wait
             if wait is None or task.is_done:
                 continue
-            if wait.fd in ready or (wait.future is not None and wait.future.done()) or now >= wait.until:
+            if wait.fd in ready or (wait.reply is not None and wait.reply.done()) or now >= wait.until:
                 self._advance(task, None)
             elif now >= task.until:
                 self._late(task)
@@ -318,13 +320,15 @@ class Poller:
         if wait.fd >= 0:
             self._selector.register(wait.fd, wait.event)
         task._wait = wait
-        if wait.future is not None:
-            wait.future.add_done_callback(lambda _: self._wake())
+        if wait.reply is not None:
+            wait.reply.then(self._wake)
 
     def _unwatch(self, task: Task[Any]) -> None:
         wait, task._wait = task._wait, None
         if wait is not None and wait.fd >= 0:
             self._selector.unregister(wait.fd)
+        if wait is not None and wait.reply is not None:
+            wait.reply.forget(self._wake)
 
     def _forget(self, task: Task[Any]) -> None:
         self._unwatch(task)
@@ -336,6 +340,18 @@ def _close(task: Task[Any]) -> None:
         task._flow.close()
     except Exception as error:  # noqa: BLE001 - its clean-up may raise anything, and has no waiter any more
         log.warning("%s failed while it was ended: %s: %s", task.name, type(error).__name__, error)
+
+
+_workers: set[threading.Thread] = set()
+"""Those that run blocking code for monitors; single operations only, by whatever actor."""
+on_fork(_workers.clear)
+
+
+def join_workers(seconds: float) -> None:
+    """Wait for the blocking code of monitors that have stopped; what takes longer is left behind."""
+    until = monotonic() + seconds
+    for worker in _workers.copy():
+        worker.join(max(0.0, until - monotonic()))
 
 
 def _selector() -> selectors.BaseSelector:

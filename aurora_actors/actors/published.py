@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aurora_actors.model.outcome import Attempt
 from aurora_actors.model.topology import ClusterTopology, ClusterView, Knowledge, Verdict
@@ -24,15 +24,21 @@ class Published:
 
     ``view`` is compared by identity: it is a new object exactly when something in it changed.
     ``attempts``: the last failed probe of each host (``seconds`` on the clock of ``time.monotonic()``), for whoever has
-    to say what was tried.
+    to say what was tried. ``woken``: when the process was last found to have slept.
     """
 
-    __slots__ = ("attempts", "standing", "view")
+    __slots__ = ("attempts", "standing", "view", "woken")
 
     def __init__(self, known: Knowledge) -> None:
         self.view = ClusterView(known.topology)
         self.standing = Standing(known.topology, known.verdict, known.settled)
         self.attempts: tuple[Attempt, ...] = ()
+        self.woken = float("-inf")
+
+    def nobody_down(self) -> None:
+        """Nobody probes any more: that a host was silent is no news for those who come later."""
+        if self.view.down:
+            self.view = replace(self.view, down=frozenset())
 
     def publish(self, known: Knowledge, down: frozenset[str]) -> None:
         """Store what is known now; called by the topology actor alone."""

@@ -5,17 +5,24 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable
+from time import monotonic
 
+from aurora_actors.actors.base import stop_all
 from aurora_actors.actors.clock import Clock
 from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.dispatch import dispatcher
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import names
+from aurora_actors.actors.polling import join_workers
 
 __all__ = ["Seed", "System", "release_resources", "system"]
 
 EXIT_SECONDS = 0.5
 """How long the end of the process may wait for actors; their threads are daemons, so that the rest is left behind."""
+PARK_SECONDS = 1.0
+"""How long the end of a call may wait for threads that were needed on demand: for receivers of signals, above all."""
+LOOK_UP_SECONDS = 0.1
+"""How much of that for code that nobody can interrupt: the system's resolver, what monitors call that blocks."""
 Seed = tuple[str, str, str, int]
 """A given endpoint: its engine, the user's ``cluster_id``, host and port."""
 
@@ -28,6 +35,7 @@ class System:
         self._seeds: dict[Seed, Cluster] = {}
         self._clusters: list[Cluster] = []
         self._exit_registered = False
+        self._calls: set[object] = set()
         self._lock = threading.RLock()
         on_fork(self.reset)
 
@@ -53,6 +61,52 @@ class System:
                 cluster.identity = cluster.identity.with_more(identity)
             self._seeds[seed] = cluster
             return cluster
+
+    def begin_call(self) -> object:
+        """A call begins that may start threads, which are not to outlive it; ``end_call`` takes what this gives."""
+        call = object()
+        with self._lock:
+            self._calls.add(call)
+        return call
+
+    def end_call(self, call: object) -> bool:
+        """Whether there are threads to be stopped, by ``park``: it was the last of the calls under way."""
+        with self._lock:
+            self._calls.discard(call)
+            return not self._calls and self._is_awake()
+
+    def park(self, seconds: float = PARK_SECONDS) -> None:
+        """Deliver the signals that wait, and stop every thread of ours that no connection needs in the background.
+
+        Blocks; what does not end in time (a receiver, a look-up, a monitor of somebody's) is left behind.
+        """
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            with self._lock:
+                if self._calls or not self._is_awake():
+                    return
+                parked = [cluster for cluster in self._clusters if not cluster.background]
+                # Out of reach for a call that begins now, which starts its own.
+                refs = [ref for cluster in parked for ref in cluster.let_go()]
+                for cluster in parked:
+                    if not cluster.leases and monotonic() - cluster.released_at > cluster.grace:
+                        self._clusters.remove(cluster)
+                        self._seeds = {seed: known for seed, known in self._seeds.items() if known is not cluster}
+            stop_all(refs, left)
+            join_workers(min(left, LOOK_UP_SECONDS))
+            with self._lock:
+                if self._calls or any(cluster.background for cluster in self._clusters):
+                    return
+                stopping = self.clock.let_go()
+            stopping(left)
+            dispatcher.stop(left)
+            names.rest(min(left, LOOK_UP_SECONDS))
+
+    def _is_awake(self) -> bool:
+        if any(cluster.running for cluster in self._clusters if not cluster.background):
+            return True
+        shared = self.clock.running or dispatcher.running or names.running
+        return shared and not any(cluster.background for cluster in self._clusters)
 
     def forget(self, cluster: Cluster) -> None:
         """Stop a cluster that nobody uses any more; one that is used again in the meantime stays. Does not wait."""
@@ -83,6 +137,7 @@ class System:
     def reset(self) -> None:
         """In a forked child: new locks, no threads; connections carried over keep their cluster and start it afresh."""
         self._lock = threading.RLock()
+        self._calls = set()
         for cluster in self._clusters:
             cluster.reset()
 

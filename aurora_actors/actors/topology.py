@@ -23,6 +23,7 @@ from aurora_actors.actors.messages import (
     LookNow,
     ProbeDue,
     ProbeHost,
+    ProcessSlept,
     RefreshTopology,
     ReportTo,
     Rest,
@@ -88,6 +89,7 @@ class TopologyActor(Actor):
         self._stuck = stuck
         self._turn = 0
         self._failover: Ref | None = None
+        self._woken = float("-inf")
 
     def begin(self) -> None:
         standing = self._cell.standing
@@ -106,6 +108,7 @@ class TopologyActor(Actor):
         for monitor in self._monitors.values():
             tell(monitor, Stop())
         self._monitors = {}
+        self._cell.nobody_down()
 
     def handle(self, message: object) -> None:  # noqa: PLR0912 - one line for each message
         now = self._timer.now()
@@ -124,6 +127,8 @@ class TopologyActor(Actor):
                 self._silent(fact, now)
             case HostSpoke(host, at):
                 self._up(host, at)
+            case ProcessSlept(host):
+                self._slept(host, now)
             case HostSuspected(host):
                 if host.is_same(self._watch.known.topology.writer):
                     self._store(*search.begun(self._watch, now, host.id, held=False))
@@ -204,6 +209,16 @@ class TopologyActor(Actor):
         signals.emit(signals.host_down, known.topology.cluster, event)
         if host.is_same(known.topology.writer):
             self._store(*search.begun(self._watch, now, host.id, held=False))
+
+    def _slept(self, host: Host, now: float) -> None:
+        """Nothing that was known before counts: everybody is asked anew, on sessions opened from now on."""
+        self._down.pop(host.id, None)
+        if now - self._woken > STUCK_SECONDS:  # each monitor tells of the same sleep
+            log.info("this process slept: who writes in cluster %s is asked anew", self._watch.known.topology.cluster)
+            self._woken = now
+            self._cell.woken = now
+            watch = search.ended(self._watch)
+            self._store(*search.begun(watch, now, self._watch.lost, held=self._watch.held))
 
     def _up(self, host: Host, at: float) -> None:
         if self._down.pop(host.id, None) is None:

@@ -80,7 +80,7 @@ def close_pooled(base_close: Any) -> Any:
             return  # the pool has it, and it works again
         finally:
             if conn is not None:
-                released(conn)
+                await released(conn)
 
     return close
 
@@ -234,6 +234,6 @@ def _coming_and_going(base: Any) -> tuple[Any, ...]:
                 await base_close(self)
             finally:
                 link.busy_since = 0.0
-                link.drop()
+                await link.closed()
 
     return is_connected, connect, ping, reconnect, close

@@ -98,9 +98,9 @@ def guarded_pool(base: type[Any]) -> type[Any]:
     return cursor_class(base, lambda cls: {"close": functools.wraps(cls.close)(close_pooled(cls.close))})
 
 
-def released(conn: Any) -> None:
+async def released(conn: Any) -> None:
     """A connection has gone back to its pool."""
-    conn._aa_link.drop()
+    await conn._aa_link.closed()
     conn._aa_link = NO_LINK
 
 
@@ -113,7 +113,7 @@ def _close_pooled(base_close: Any) -> Any:
             return  # the pool has it, and it works again
         finally:
             if conn is not None:
-                released(conn)
+                run_blocking(released(conn))
 
     return close
 
@@ -335,7 +335,7 @@ def _coming_and_going(base: Any) -> tuple[Any, ...]:
                 base_close(self)
             finally:
                 link.busy_since = 0.0
-                link.drop()
+                run_blocking(link.closed())
 
     return is_connected, _open_connection, ping, reconnect, connect, close
 

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from aurora_actors.actors.names import names
+from aurora_actors.actors.system import system
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
 from aurora_actors.drivers.base import Failure
 from aurora_actors.drivers.mysql_deadline import Alarm
@@ -77,7 +78,9 @@ class Link(Tie):
         self.cell: Any = Seen
         self.seen: Any = Seen.view
         self.cursors: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.limited = proxy is not None and bool(proxy.settings.deadline or proxy.settings.socket_timeout)
+        self.limited = proxy is not None and bool(
+            proxy.settings.deadline or proxy.settings.socket_timeout or proxy.on_demand
+        )
         self._alarm: Alarm | None = None
         if proxy is not None and proxy.control is not None and proxy.recoverable:
             self.cell = proxy.control.cell
@@ -111,12 +114,14 @@ class Link(Tie):
 
     async def call(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
         """The long way: there is news, a deadline, a new statement, or a plugin wants to see what is sent."""
+        called = self._called(conn, name, args, perform)
         with limited(self.limit):
-            return await self._called(conn, name, args, perform)
+            return await (called if self.proxy is None else self.proxy.demanded(called))
 
     async def _called(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
         text = text_of(name, args)
-        if self.cell.view is not self.seen and name in STARTS:
+        on_demand = self.proxy is not None and self.proxy.on_demand
+        if (on_demand or self.cell.view is not self.seen) and name in STARTS:
             await self._catch_up(conn, name, text)
         harmed = bool(text) and not harmless(text)
         effects = effects_of(text) if harmed else ()
@@ -160,10 +165,10 @@ class Link(Tie):
             await self._attempted(conn, attempt)
             return
         try:
-            await proxy.renew()
+            await proxy.demanded(proxy.renew())
         except tries_again(proxy) as error:
             gone = Operation(name, sent=False)
-            raised = await self.answer(error, Failure(None, lost=True), lambda _: gone)
+            raised = await proxy.demanded(self.answer(error, Failure(None, lost=True), lambda _: gone))
             if not isinstance(raised, FailoverSuccessError):
                 raise raised from None if raised is error else error
 
@@ -182,11 +187,6 @@ class Link(Tie):
         self.lost_for_good = True
         self.leave()
         drop(conn)
-
-    def drop(self) -> None:
-        """The application has closed the connection."""
-        if self.proxy is not None:
-            self.proxy.closed()
 
     async def _attempted(self, conn: Any, attempt: Callable[[], Any]) -> None:
         """The driver's own way to reconnect, by the addresses that the connection's resolver knows."""
@@ -237,6 +237,10 @@ class Link(Tie):
             alarm = self._alarm = self._alarm or Alarm()
             alarm.set(conn, until)
         self.busy_since = began
+        proxy = self.proxy
+        if proxy is not None and proxy.look_after != NEVER:
+            # Nothing else wakes up while the driver waits.
+            system.clock.call_at(began + proxy.look_after, partial(self._look, began))
         try:
             result = perform()
             return await result if isawaitable(result) else result
@@ -252,6 +256,10 @@ class Link(Tie):
             self.busy_since = 0.0
             if alarm is not None:
                 alarm.off()
+
+    def _look(self, began: float) -> None:
+        if self.proxy is not None and self.busy_since == began:
+            self.proxy.look()
 
     def _operation(self, status: int, name: str, text: str, *, refused: bool) -> Operation:
         in_transaction = bool(status & IN_TRANSACTION)

@@ -212,7 +212,8 @@ class PsycopgDriver:
             wire._aa_seen = None
         if proxy.executes:
             wire._aa_seen = None
-        wire._aa_limited = proxy.settings.deadline is not None or proxy.settings.socket_timeout is not None
+        given = proxy.settings
+        wire._aa_limited = given.deadline is not None or given.socket_timeout is not None or proxy.on_demand
 
     def swap(self, wire: Wire, new: Wire) -> None:
         link_of(wire).take(wire, new)

@@ -65,7 +65,7 @@ def made_async(base: Any) -> type[Any]:
             lost = self.closed
             await super().close()
             if lost or self._closed:
-                self._aa_link.drop()
+                await self._aa_link.closed()
 
         def transaction(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
             return _block(self, partial(super().transaction, *args, **kwargs))

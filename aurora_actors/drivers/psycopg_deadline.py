@@ -12,8 +12,9 @@ import psycopg
 from psycopg import waiting
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, nearest
+from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["Overdue", "Steps", "cancelled", "connecting", "pace"]
+__all__ = ["Overdue", "Steps", "cancelled", "connecting", "pace", "watching"]
 
 PAUSE_SECONDS = 0.1
 """How long psycopg itself sleeps at most before it looks whether it was interrupted."""
@@ -45,6 +46,27 @@ class Steps:
                     raise late("the deadline came")
         except StopIteration as stop:
             return stop.value
+
+
+def watching(gen: Generator[Any, Any, Any], began: float, proxy: Proxy | None) -> Generator[Any, Any, Any]:
+    """*gen*, of a call that began then: on demand its host begins to be watched once the call has lasted."""
+    if proxy is None or proxy.look_after == NEVER:
+        return gen
+    return _looking(gen, began + proxy.look_after, proxy.look)
+
+
+def _looking(gen: Generator[Any, Any, Any], at: float, look: Callable[[], object]) -> Generator[Any, Any, Any]:
+    """*gen*, and *look* called once, at *at*, if it still waits then."""
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            if monotonic() >= at:
+                at = NEVER
+                look()
+            state = gen.send(ready)
+    except StopIteration as stop:
+        return stop.value
 
 
 def pace(args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> dict[str, Any]:

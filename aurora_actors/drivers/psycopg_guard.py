@@ -176,7 +176,7 @@ def _made(base: Any) -> type[Any]:
             super().close()
             # Else it went back to its pool.
             if lost or self._closed:
-                self._aa_link.drop()
+                run_blocking(self._aa_link.closed())
 
         def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -21,7 +21,7 @@ from psycopg._preparing import PrepareManager
 from psycopg.generators import notifies
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
-from aurora_actors.drivers.psycopg_deadline import Overdue, Steps, cancelled, pace
+from aurora_actors.drivers.psycopg_deadline import Overdue, Steps, cancelled, pace, watching
 from aurora_actors.drivers.psycopg_errors import DeadlineExceededError
 from aurora_actors.drivers.psycopg_reading import (
     ACTIVE,
@@ -78,15 +78,16 @@ class Link(Tie):
 
     async def wait(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The long way: for connections that have switched, or whose plugins want to see what is sent; and deadlines."""
+        waited = self._waited(conn, gen, args, kwargs)
         with limited(self.limit):
-            return await self._waited(conn, gen, args, kwargs)
+            return await (waited if self.proxy is None else self.proxy.demanded(waited))
 
     async def _waited(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         starts = self.depth == 0 and gen.__name__ in STARTS
         if self.spare is not None and starts:
             self.exchange(conn)
         proxy = self.proxy
-        if proxy is not None and conn._aa_cell.view is not self._seen:
+        if proxy is not None and (proxy.on_demand or conn._aa_cell.view is not self._seen):
             await self._catch_up(conn, proxy, NAMES.get(gen.__name__, ""), gen, starts=starts)
         if self.moved:
             gen = self._rebound(conn, gen)
@@ -100,7 +101,7 @@ class Link(Tie):
         if self.is_due:
             self.exchange(conn)
         if self.proxy is not None and self.has_news(conn):
-            await self._catch_up(conn, self.proxy, "begin", None, starts=True)
+            await self.proxy.demanded(self._catch_up(conn, self.proxy, "begin", None, starts=True))
 
     async def _catch_up(self, conn: Any, proxy: Proxy, name: str, gen: Any, *, starts: bool) -> None:
         """The published view has changed: go elsewhere before the statement, if need be and nothing is open here."""
@@ -129,11 +130,11 @@ class Link(Tie):
         frame = getattr(gen, "gi_frame", None)
         found = dict(frame.f_locals) if frame is not None else {}
         effects = self._announced(conn, gen.__name__, found)
-        conn._aa_busy_since = monotonic()
+        began = conn._aa_busy_since = monotonic()
         try:
             until = self.until()
             if until == NEVER:
-                result = await self._through(conn, gen, args, kwargs)
+                result = await self._through(conn, watching(gen, began, self.proxy), args, kwargs)
             else:
                 result = await self._bounded(conn, gen, args, kwargs, until)
         except Exception as error:
@@ -168,7 +169,7 @@ class Link(Tie):
                 raise self.refused(operation.name, until)
             # What the deadline cut off is cleaned up all the same.
             until = began + END_SECONDS
-        steps = Steps(gen)
+        steps = Steps(watching(gen, began, self.proxy))
         try:
             return await self._through(conn, steps.until(until), args, pace(args, kwargs, until))
         except Overdue:
@@ -324,7 +325,8 @@ class Link(Tie):
 
     def has_news(self, conn: Any) -> bool:
         """Whether the published view has changed since it was last acted on."""
-        return self.depth == 0 and conn._aa_cell.view is not self._seen
+        on_demand = self.proxy is not None and self.proxy.on_demand
+        return self.depth == 0 and (on_demand or conn._aa_cell.view is not self._seen)
 
     @property
     def is_due(self) -> bool:
@@ -336,8 +338,7 @@ class Link(Tie):
         if spare is not None:
             spare._closed = True
             spare.pgconn.finish()
-        if self.proxy is not None:
-            self.proxy.closed()
+        super().drop()
 
     def _long_way(self, conn: Any) -> None:
         """Until the published view has been looked at again."""

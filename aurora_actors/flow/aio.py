@@ -7,14 +7,14 @@ import contextvars
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from aurora_actors.actors.asking import ask_async
 from aurora_actors.actors.base import Ref, Request
+from aurora_actors.actors.reply import Reply, brought
 from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.io import LOGINS_AT_ONCE, DeadlineExceeded, Face
@@ -44,29 +44,33 @@ class AsyncIo(Face):
     async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
         return await ask_async(ref, request, min(until, nearest()))
 
-    async def wait(self, future: Future[R], until: float) -> R:
+    async def wait(self, reply: Reply[R], until: float) -> R:
         async with _until(until):
-            return await _brought(future)
+            return await brought(reply)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         # A daemon of its own: the default executor would hold the end of asyncio.run() up for a cancelled call.
-        reply: Future[R] = Future()
+        reply: Reply[R] = Reply()
         context = contextvars.copy_context()
 
         def work() -> None:
             try:
                 result = context.run(fn, *args, **kwargs)
             except BaseException as error:  # noqa: BLE001 - it is the answer
-                # No asyncio future takes a StopIteration.
+                # A coroutine that lets a StopIteration out is taken for ended.
                 reply.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
             else:
                 reply.set_result(result)
 
-        threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
-        return await _brought(reply)
+        worker = threading.Thread(target=work, name="aurora_actors-worker", daemon=True)
+        worker.start()
+        result = await brought(reply)
+        while worker.is_alive():  # it is about to end, and shall not outlive the call that needed it
+            await _next_turn()
+        return result
 
     async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         async with _until(until):
@@ -123,19 +127,8 @@ async def _turn(until: float | None) -> AsyncIterator[None]:
             _turns.pop(loop, None)
 
 
-async def _brought(future: Future[R]) -> R:
-    """What a thread brings. Others may wait for the same future: whoever gives up leaves it alone, and nothing pending."""
-    loop = asyncio.get_running_loop()
-    here: asyncio.Future[None] = loop.create_future()
-
-    def tell(_: Future[R]) -> None:
-        # The loop may be closed by now, its task long gone.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_resolve, here)
-
-    future.add_done_callback(tell)
-    await here
-    return future.result()
+async def _next_turn() -> None:
+    await asyncio.sleep(0)
 
 
 def _resolve(ready: asyncio.Future[None]) -> None:

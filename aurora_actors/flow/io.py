@@ -6,7 +6,6 @@ import random
 import selectors
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from inspect import isawaitable
 from queue import Empty, SimpleQueue
@@ -17,6 +16,8 @@ from aurora_actors.actors.asking import DeadlineExceeded, ask
 from aurora_actors.actors.base import Ref, Request
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.names import FRESH_SECONDS, names
+from aurora_actors.actors.reply import Reply
+from aurora_actors.actors.system import system
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Driver, Place, Wire
@@ -69,7 +70,7 @@ class Io(WaitsUntil, Protocol):
         """The answer of an actor. Raises ``DeadlineExceeded``, or ``ActorStopped``."""
         ...
 
-    async def wait(self, future: Future[R], until: float) -> R:
+    async def wait(self, reply: Reply[R], until: float) -> R:
         """What a thread brings. Raises ``DeadlineExceeded``."""
         ...
 
@@ -140,7 +141,7 @@ class Face:
     def jitter(self, seconds: float) -> float:
         return seconds * random.uniform(0.75, 1.25)
 
-    async def wait(self, future: Future[R], until: float) -> R:
+    async def wait(self, reply: Reply[R], until: float) -> R:
         raise NotImplementedError
 
     async def readable_until(self, fd: int, until: float) -> None:
@@ -268,12 +269,12 @@ class BlockingIo(Face):
     async def ask(self, ref: Ref, request: Request[R], until: float) -> R:
         return ask(ref, request, min(until, nearest()))
 
-    async def wait(self, future: Future[R], until: float) -> R:
+    async def wait(self, reply: Reply[R], until: float) -> R:
         try:
-            return future.result(max(0.0, until - monotonic()))
+            return reply.result(until - monotonic())
         except TimeoutError:
-            if future.done():
-                return future.result()
+            if reply.done():
+                return reply.result(0)
             raise DeadlineExceeded("no answer before the deadline") from None
 
     async def sleep(self, seconds: float) -> None:
@@ -284,26 +285,24 @@ class BlockingIo(Face):
 
     async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         line = self._driver.line(wire)
-        rung = threading.Event()
+        rung: list[bool] = []
 
         def ring() -> None:
-            rung.set()
+            rung.append(True)
             if line is not None:
                 line.sever()
 
-        alarm = threading.Timer(max(0.0, until - monotonic()), ring)
-        alarm.daemon = True
-        alarm.start()
         try:
+            system.clock.call_at(until, ring)
             if isawaitable(hook(wire)):
                 raise ConfigurationError("on_connect of connect() is a plain function; aio.connect() takes a coroutine")
             wire.commit()
         except Exception as error:
-            if rung.is_set():
+            if rung:
                 raise DeadlineExceeded("on_connect did not end in time") from error
             raise
         finally:
-            alarm.cancel()
+            # From here on ring() finds nothing to sever.
             if line is not None:
                 line.close()
 
@@ -338,7 +337,7 @@ def _awaited(made: Awaitable[R], loop: asyncio.AbstractEventLoop | None) -> R:
 
     if loop is not None and loop.is_running():
         return asyncio.run_coroutine_threadsafe(whole(), loop).result(LONGEST_CALL_SECONDS)
-    brought: Future[R] = Future()
+    brought: Reply[R] = Reply()
 
     def work() -> None:
         try:

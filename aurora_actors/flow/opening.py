@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 
 from aurora_actors import errors
 from aurora_actors.actors.asking import DeadlineExceeded
-from aurora_actors.actors.base import ActorStopped
 from aurora_actors.actors.cluster import Cluster, Identity
-from aurora_actors.actors.messages import RefreshTopology
 from aurora_actors.actors.naming import Naming
 from aurora_actors.actors.system import Seed, system
 from aurora_actors.deadlines import nearest
 from aurora_actors.dialects.base import Dialect, Report
 from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.discovery import usable
-from aurora_actors.flow.recovering import WrongRole, find, opened_in_role, pause, tries_again
+from aurora_actors.flow.recovering import WrongRole, find, opened_in_role, pause, topology_awaited, tries_again
 from aurora_actors.model.endpoints import Endpoint, EndpointKind, InstancePattern, parse_endpoint, parse_instance_pattern
 from aurora_actors.model.failover import Mode, Want
 from aurora_actors.model.hosts import Host, Role
@@ -166,13 +164,13 @@ async def _introduced(
     control = system.join(plan.seed, identity, lambda: _cluster(proxy, plan, endpoint, identity, naming, seen, members))
     _warn_once(plan, endpoint, naming)
     # Held until the connection holds its own: host monitors log in the way that it does.
-    lease = control.lease(proxy.access)
+    lease = control.lease(proxy.access, on_demand=proxy.on_demand)
     try:
         known = control.cell.view.topology
         news = known.host(seen.host.id) is None or (seen.role is Role.WRITER and not seen.host.is_same(known.writer))
         if news or not control.cell.standing.settled:
             control.learn(seen, members if naming.pattern is not None else ())
-            await _topology_awaited(proxy, control)
+            await topology_awaited(proxy, control)
         if wanted is None or report.role is wanted:
             if wanted is Role.READER and "initial_connection_host_selector_strategy" in proxy.settings.given:
                 # Where DNS led is one reader; which one it is to be is asked for.
@@ -238,20 +236,6 @@ async def _in_role(proxy: Proxy, control: Cluster, at: float, limit: float, erro
 def _pause(settings: Settings, tries: int) -> float:
     given = "open_connection_retry_interval_ms" in settings.given
     return settings.open_connection_retry_interval_ms / 1000 if given else pause(tries)
-
-
-async def _topology_awaited(proxy: Proxy, control: Cluster) -> None:
-    """Give the writer time to say that it is one; whoever waits in vain goes on without."""
-    io, tries = proxy.io, 0
-    until = min(io.now() + proxy.settings.wait_for_initial_topology_ms / 1000, nearest())
-    try:
-        while not control.cell.standing.settled and io.now() < until:
-            await io.ask(control.topology, RefreshTopology(until), until)
-            tries += 1
-            if not control.cell.standing.settled:
-                await io.sleep(max(0.0, min(io.jitter(pause(tries)), until - io.now())))
-    except (DeadlineExceeded, ActorStopped) as error:
-        log.debug("the writer of cluster %s is not known yet: %s", control.name, error)
 
 
 async def _asked(proxy: Proxy, plan: Plan, endpoint: Endpoint, wire: Wire) -> tuple[Dialect, Report]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from aurora_actors import errors, signals
 from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.actors.base import ActorStopped
 from aurora_actors.actors.cluster import Cluster
-from aurora_actors.actors.messages import FindHost
+from aurora_actors.actors.messages import FindHost, RefreshTopology
 from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Wire
 from aurora_actors.flow.interrupts import pass_interrupt
@@ -24,7 +25,11 @@ from aurora_actors.proxies.marker import told
 if TYPE_CHECKING:
     from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["WrongRole", "failed_over", "find", "opened_in_role", "pause", "renewed", "set_up", "tries_again"]
+log = logging.getLogger("aurora_actors.connect")
+
+__all__ = [
+    "WrongRole", "failed_over", "find", "opened_in_role", "pause", "renewed", "set_up", "topology_awaited", "tries_again",
+]  # fmt: skip
 
 FIRST_PAUSE_SECONDS = 0.025
 """Before the second try at a host that was said to be there; doubled each time."""
@@ -134,6 +139,20 @@ async def renewed(proxy: Proxy, control: Cluster, host: Host) -> None:
     at = proxy.io.now()
     gone = Operation("reconnect", sent=False)
     await _moved(proxy, control, host, at + proxy.settings.failover_timeout_sec, Ledger(at), gone)
+
+
+async def topology_awaited(proxy: Proxy, control: Cluster) -> None:
+    """Give the writer time to say that it is one; whoever waits in vain goes on without."""
+    io, tries = proxy.io, 0
+    until = min(io.now() + proxy.settings.wait_for_initial_topology_ms / 1000, nearest())
+    try:
+        while not control.cell.standing.settled and io.now() < until:
+            await io.ask(control.topology, RefreshTopology(until), until)
+            tries += 1
+            if not control.cell.standing.settled:
+                await io.sleep(max(0.0, min(io.jitter(pause(tries)), until - io.now())))
+    except (DeadlineExceeded, ActorStopped) as error:
+        log.debug("the writer of cluster %s is not known yet: %s", control.name, error)
 
 
 async def set_up(proxy: Proxy, wire: Wire, until: float) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from aurora_actors.actors.complaints import complain
 from aurora_actors.actors.forking import on_fork
+from aurora_actors.actors.reply import Reply
 from aurora_actors.flow.discovery import origin_of
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.hosts import Host
@@ -28,7 +28,7 @@ R = TypeVar("R")
 ONCE_SECONDS = 60.0
 """How long others wait for the one that fetches for all."""
 
-_under_way: dict[tuple[str, str, str], Future[Any]] = {}
+_under_way: dict[tuple[str, str, str], Reply[Any]] = {}
 on_fork(_under_way.clear)
 
 
@@ -89,7 +89,7 @@ class Context:
         # Before the cluster is known, connections share what they fetch with those to the same place.
         near = self._proxy.cluster or repr(self._proxy.driver.seeds(self._proxy.access.parameters))
         name = (self._plugin.name, "" if everywhere else near, key)
-        ours: Future[Any] = Future()
+        ours: Reply[Any] = Reply()
         # One operation that only one caller can win: no lock that a fork could leave held.
         theirs = _under_way.setdefault(name, ours)
         if theirs is not ours:
@@ -110,7 +110,7 @@ class Context:
 
     def meanwhile(self, key: str, fn: Callable[[], object]) -> None:
         name = (self._plugin.name, "", key)
-        ours: Future[Any] = Future()
+        ours: Reply[Any] = Reply()
         if _under_way.setdefault(name, ours) is not ours:
             return
 

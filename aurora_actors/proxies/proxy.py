@@ -12,13 +12,16 @@ from typing import Any
 
 from aurora_actors import errors, signals
 from aurora_actors.actors.cluster import Cluster, Lease
+from aurora_actors.actors.system import system
 from aurora_actors.actors.watched import Kind, Watched
+from aurora_actors.deadlines import NEVER
 from aurora_actors.dialects.base import Dialect
 from aurora_actors.drivers.base import Access, Driver, Failure, Wire
 from aurora_actors.drivers.lines import Line
 from aurora_actors.flow.chain import Proceed
 from aurora_actors.flow.io import Io
-from aurora_actors.flow.recovering import failed_over, renewed
+from aurora_actors.flow.recovering import failed_over, renewed, topology_awaited
+from aurora_actors.flow.running import Flow
 from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
 from aurora_actors.model.hosts import Host
@@ -35,6 +38,12 @@ log = logging.getLogger("aurora_actors.proxy")
 
 LONGEST_LOGIN_SECONDS = 5.0
 """No try to reach a host that is said to be there takes longer; the next may go elsewhere."""
+
+LAMBDA = frozenset({"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_RUNTIME_API"})
+"""What AWS Lambda says in the environment, of which one is enough. It freezes the process between two invocations.
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"""
+
+UNVERIFIED = "who writes has not been asked since this process slept"
 
 CATCH_UP_PAUSE_SECONDS = 1.0
 """After an idle connection could not be brought elsewhere, its statements go where it is for about this long."""
@@ -64,6 +73,8 @@ class Proxy:
         self.host: Host | None = None
         self.opened = 0.0
         self.pid = os.getpid()
+        in_lambda = settings.monitoring == "auto" and not LAMBDA.isdisjoint(os.environ)
+        self.on_demand = in_lambda or settings.monitoring == "on_demand"
         self.control: Cluster | None = None
         self.dialect: Dialect | None = None
         self.marker: Marker | None = None
@@ -75,6 +86,7 @@ class Proxy:
         self._kinds = kinds
         self._noticed = ""
         self._pause_until = 0.0
+        self._waited_for = 0.0
         self._closed = False
         self.plugins = Plugins(self, plugins)
         self._connect = self.plugins.connecting(self._log_in)
@@ -113,7 +125,7 @@ class Proxy:
         self.host, self.opened, self.dialect = host, opened, dialect
         if control is not None:
             self.control = control
-            self._lease = control.lease(self.access)
+            self._lease = control.lease(self.access, on_demand=self.on_demand)
             self.watch(wire)
             if self.recovers:
                 signals.host_down.connect(self._notice, control.name, first=True)
@@ -179,9 +191,20 @@ class Proxy:
             return ""
         view, verdict = control.cell.view, control.cell.standing.verdict
         reason = why_stale(view, verdict, self.mode, host, self.opened)
-        if not reason and view.doubt is not None and self._line is not None and self._line.has_ended():
+        if reason:
+            return reason
+        # On demand nobody else would have noticed.
+        looks = view.doubt is not None or self.on_demand
+        if looks and self._line is not None and self._line.has_ended():
             return "its server has closed it"
-        return reason
+        return UNVERIFIED if self._is_unverified() else ""
+
+    def _is_unverified(self) -> bool:
+        """Whether what is known of the writer is from before the process slept, and its own session, too."""
+        if self.control is None or self.mode is not Mode.STRICT_WRITER:
+            return False
+        cell = self.control.cell
+        return cell.view.doubt is not None and cell.woken > max(self.opened, self._waited_for)
 
     def must_leave(self) -> bool:
         """Whether nothing can be had of the session any more: its host is down, or its server has closed it."""
@@ -195,6 +218,9 @@ class Proxy:
         Gives the error for the application if it has to know; None: the statement may be sent where the connection is now.
         """
         now = self.io.now()
+        if self.control is not None and self._is_unverified():
+            self._waited_for = now
+            await topology_awaited(self, self.control)
         if now < self._pause_until or not (reason := self.why_stale()):
             return None
         unsent = self.driver.error(errors.FailoverError)(reason, outcome=Outcome.NOT_SENT, host=self.host)
@@ -225,7 +251,31 @@ class Proxy:
 
         wants_writer = self.mode is Mode.STRICT_WRITER
         self._watched = Watched(host, busy, line, detection, self._kinds, lease.access, wants_writer=wants_writer)
-        control.watch(self._watched)
+        if not self.on_demand:
+            control.watch(self._watched)
+
+    @property
+    def look_after(self) -> float:
+        """How many seconds after the beginning of a call its host has to be looked at, on demand; ``NEVER``."""
+        return self._watched.detection.first if self.on_demand and self._watched is not None else NEVER
+
+    def look(self) -> None:
+        """A call lasts: have it watched from now on. Any thread."""
+        if self.control is not None and self._watched is not None:
+            self.control.watch(self._watched, on_demand=True)
+
+    async def demanded(self, flow: Flow[Any]) -> Any:
+        """*flow*, and every thread of ours stopped after it, where none is to outlive the calls that need it."""
+        if not self.on_demand:
+            return await flow
+        call = system.begin_call()
+        try:
+            return await flow
+        finally:
+            if self.control is not None and self._watched is not None:
+                self.control.unwatch(self._watched)
+            if system.end_call(call):
+                await self.io.blocking(system.park)
 
     def unwatch(self) -> None:
         """The session is over, or about to be."""

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from aurora_actors import errors
+from aurora_actors.actors.dispatch import dispatcher
 from aurora_actors.deadlines import nearest
 from aurora_actors.drivers.base import Failure
 from aurora_actors.errors import FailoverSuccessError
@@ -38,6 +39,25 @@ class Tie:
 
     def __del__(self) -> None:
         # The connection was dropped without close(): its cluster need not be kept for it.
+        if self.proxy is not None:
+            self.proxy.closed()
+            if self.proxy.on_demand:
+                # A finalizer waits for nobody: the thread delivers what waits, and ends.
+                dispatcher.stop(0.0)
+
+    async def closed(self) -> None:
+        """The application has closed the connection."""
+
+        async def dropped() -> None:
+            self.drop()
+
+        if self.proxy is not None:
+            await self.proxy.demanded(dropped())
+        else:
+            self.drop()
+
+    def drop(self) -> None:
+        """The same without the end of what ran on demand."""
         if self.proxy is not None:
             self.proxy.closed()
 

@@ -9,7 +9,6 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from aurora_actors.actors.asking import DeadlineExceeded, ask, ask_async
 from aurora_actors.actors.base import Actor, ActorStopped, Ping, Ref, Request, stop_all, tell
 from aurora_actors.actors.clock import Clock, HandClock, Timer, settle_actors
+from aurora_actors.actors.reply import Reply
 
 SECONDS = 10.0  # a bound on what takes milliseconds; only a failing test waits for it
 
@@ -276,12 +276,12 @@ def test_a_deadline_cancels_the_request(listener: Ref) -> None:
 def test_an_answer_that_arrives_at_the_deadline_counts(monkeypatch: pytest.MonkeyPatch, listener: Ref) -> None:
     request = Question()
 
-    def too_late(timeout: float | None = None) -> str:
+    def too_late(*_: object) -> str:
         monkeypatch.undo()
         request.answer("just then")
         raise TimeoutError
 
-    monkeypatch.setattr(request.reply, "result", too_late)
+    monkeypatch.setattr(Reply, "result", too_late)
     assert ask(listener, request, soon()) == "just then"
 
 
@@ -301,10 +301,11 @@ def test_the_error_of_a_refusal_is_raised_itself(error: Exception, listener: Ref
 def test_an_interrupted_wait_cancels_the_request(monkeypatch: pytest.MonkeyPatch, listener: Ref) -> None:
     request = Question()
 
-    def interrupted(timeout: float | None = None) -> str:
+    def interrupted(*_: object) -> str:
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(request.reply, "result", interrupted)
+    monkeypatch.setattr(Reply, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ask(listener, request, soon())
     assert request.reply.cancelled()
@@ -315,7 +316,7 @@ def test_an_error_leaves_no_cycle_behind(listener: Ref) -> None:
     class Traced(Exception):
         pass
 
-    def failing(reply: Future[str]) -> Callable[[], object]:
+    def failing(reply: Reply[str]) -> Callable[[], object]:
         return lambda: reply.set_exception(Traced())
 
     def ask_and_fail() -> weakref.ref[Traced]:

@@ -128,7 +128,7 @@ signals.emit(signals.host_up, "orders", None)
 held, go = threading.Event(), threading.Event()
 
 def hold():
-    locks = pykka.ActorRegistry._actor_refs_lock, clock._condition, dispatcher._lock, signals.host_up._lock
+    locks = pykka.ActorRegistry._actor_refs_lock, clock._lock, dispatcher._lock, signals.host_up._lock
     with locks[0], locks[1], locks[2], locks[3], ref.actor_stopped._cond:
         held.set()
         go.wait(30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
@@ -13,8 +12,17 @@ import pytest
 from aurora_actors.actors.base import Actor, ActorCrashed, Ref, stop_all, tell
 from aurora_actors.actors.clock import Clock, settle_actors
 from aurora_actors.actors.host_monitor import HostMonitor
-from aurora_actors.actors.messages import HostObserved, HostUnreachable, ProbeHost, Rest
+from aurora_actors.actors.messages import (
+    HostObserved,
+    HostUnreachable,
+    LookAtCalls,
+    ProbeHost,
+    ProcessSlept,
+    Rest,
+    WatchCalls,
+)
 from aurora_actors.actors.naming import Naming
+from aurora_actors.actors.reply import Reply
 from aurora_actors.dialects.postgres import AuroraPostgres
 from aurora_actors.drivers.base import Access, ProbeError
 from aurora_actors.model.endpoints import parse_instance_pattern
@@ -62,7 +70,7 @@ class ScriptedDriver:
         self.sessions: list[Session] = []
         self.logins: list[Any] = []
         self.asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.held: Future[None] | None = None
+        self.held: Reply[None] | None = None
 
     async def open_probe(self, access: Access, place: Any, sockets: Any) -> Session:
         self.logins.append(access.parameters["password"])
@@ -93,6 +101,7 @@ class Bench:
         self.crashes: list[ActorCrashed] = []
         self.accesses = [self.access("first")]
         self.listener: Ref = Listener.start(self.told)
+        self.away = 0.0
         self.monitor: Ref = HostMonitor.start(
             "host db-1",
             report=self.crashes.append,
@@ -103,6 +112,7 @@ class Bench:
             watched=list,
             topology=self.listener,
             timer=self.clock,
+            suspended=lambda: self.away,
         )
 
     def access(self, password: str) -> Access:
@@ -187,7 +197,7 @@ def test_at_rest_the_session_is_given_back(bench: Bench) -> None:
 
 def test_at_rest_in_the_middle_of_a_question_the_session_is_given_back_after_it(bench: Bench) -> None:
     """A reader that holds its answer back when the search ends."""
-    held: Future[None] = Future()
+    held: Reply[None] = Reply()
     bench.driver.held = held
     tell(bench.monitor, ProbeHost(Probe(HOST)))
     assert bench.driver.asked.get(timeout=SECONDS)
@@ -234,3 +244,15 @@ def test_a_crash_under_a_probe_is_told_and_reported(bench: Bench) -> None:
     assert missed.error == "RuntimeError: a driver's own mistake"
     assert isinstance(bench.probe(), HostObserved)
     assert [crash.final for crash in bench.crashes] == [False]
+
+
+def test_a_look_that_comes_far_too_late_tells_that_the_process_slept(bench: Bench) -> None:
+    tell(bench.monitor, LookAtCalls(1, bench.clock.now() - 10.0))
+    assert bench.told.get(timeout=SECONDS) == ProcessSlept(HOST)
+
+
+def test_a_machine_that_was_suspended_tells_the_same(bench: Bench) -> None:
+    tell(bench.monitor, WatchCalls())
+    bench.away = 3600.0
+    tell(bench.monitor, WatchCalls())
+    assert bench.told.get(timeout=SECONDS) == ProcessSlept(HOST)

@@ -6,7 +6,6 @@ import gc
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
@@ -16,6 +15,7 @@ from pykka._envelope import Envelope
 
 from aurora_actors.actors.base import Actor, Request, tell
 from aurora_actors.actors.polling import FlowsEnded, Late, Poller, Task
+from aurora_actors.actors.reply import Reply
 from aurora_actors.flow.running import FlowError
 
 FAR = 1e12
@@ -79,7 +79,7 @@ def test_several_flows_wait_at_the_same_time(poller: Poller) -> None:
 
 
 def test_a_future_of_another_thread_wakes_it(poller: Poller) -> None:
-    future: Future[int] = Future()
+    future: Reply[int] = Reply()
 
     async def wait() -> int:
         return await poller.wait(future, FAR)
@@ -91,7 +91,7 @@ def test_a_future_of_another_thread_wakes_it(poller: Poller) -> None:
 
 def test_a_wait_has_a_deadline_of_its_own(poller: Poller) -> None:
     async def wait() -> int:
-        return await poller.wait(Future[int](), monotonic())
+        return await poller.wait(Reply[int](), monotonic())
 
     with pytest.raises(TimeoutError):
         outcome(poller, poller.start("wait", wait(), FAR))

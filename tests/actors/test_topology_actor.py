@@ -10,7 +10,7 @@ import pytest
 
 from aurora_actors.actors.base import Stop, tell
 from aurora_actors.actors.clock import HandClock
-from aurora_actors.actors.messages import HostObserved, HostSuspected, RefreshTopology, Retire
+from aurora_actors.actors.messages import HostObserved, HostSilent, HostSuspected, ProcessSlept, RefreshTopology, Retire
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import Observation
 from tests.actors.rig import REFRESH, SECONDS, START, Rig, host, rig
@@ -215,3 +215,22 @@ def test_suspicion_of_a_reader_starts_no_search(cluster: Rig) -> None:
     tell(cluster.topology, HostSuspected(host("b", Role.READER)))
     cluster.settle()
     assert cluster.cell.standing.settled
+
+
+def test_after_a_sleep_the_writer_is_asked_anew_and_nobody_is_down(cluster: Rig) -> None:
+    tell(cluster.topology, HostSilent(host("b"), "no answer", cluster.clock.now()))
+    cluster.settle()
+    assert cluster.cell.view.down == {"b"}
+    cluster.script["a"] = lambda probe, now: None
+    slept = cluster.clock.now()
+    tell(cluster.topology, ProcessSlept(host("b")))
+    tell(cluster.topology, ProcessSlept(host("a")))
+    cluster.settle()
+    assert not cluster.cell.view.down
+    assert (cluster.cell.view.doubt, cluster.cell.woken) == (slept, slept)
+    asked = [probe for at, probe in cluster.probes if at >= slept]
+    assert {probe.host.id for probe in asked} == {"a", "b", "c"}
+    assert {probe.fresh_after for probe in asked if not probe.delay and not probe.hold} == {slept}
+    cluster.writes("c", promotion=2)
+    cluster.turn(3.0)
+    assert (cluster.writer, cluster.cell.view.doubt) == ("c", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -12,8 +13,9 @@ import pytest
 import aurora_actors
 from aurora_actors import ConfigurationError, DeadlineExceededError, Outcome, deadline
 from aurora_actors.lab import PostgresLab
-from tests.failover.applications import Noted
+from tests.failover.applications import Noted, connections, our_threads
 from tests.failover.colours import ONE_COLOUR, Colour
+from tests.lab.sessions import eventually
 
 LONG, SHORT = 30.0, 0.5
 """Seconds: what never comes in a test, and what is over soon, but not before a busy machine has begun the call."""
@@ -163,3 +165,23 @@ def test_the_nearest_is_in_force_and_threads_begin_without() -> None:
 def test_what_is_no_number_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigurationError, match="expected a number of seconds"), deadline(seconds):
         pass
+
+
+def test_many_slow_statements_with_a_limit_need_no_threads(aurora_lab: PostgresLab) -> None:
+    """None waits for another's turn: all of them are under way at the same time, each in the thread that called it."""
+    count = 24
+    with connections(aurora_lab, count, socket_timeout=LONG) as conns, ThreadPoolExecutor(count) as pool:
+        before = set(our_threads())
+        locked = conns[0].transaction()
+        with locked:
+            conns[0].execute("SELECT pg_advisory_xact_lock(15)")
+            waiting = [pool.submit(conn.execute, "SELECT pg_advisory_lock_shared(15)") for conn in conns[1:]]
+            eventually(lambda: _lock_waiters(aurora_lab) == count - 1)
+            assert set(our_threads()) <= before
+        assert all(each.result(LONG) for each in waiting)
+
+
+def _lock_waiters(lab: PostgresLab) -> int:
+    server = lab.cluster.host(lab.writer).server
+    found: int = server.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")[0][0]
+    return found

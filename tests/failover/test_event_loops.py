@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from aurora_actors import FailoverError, aio, signals
+from aurora_actors.actors.reply import Reply
 from aurora_actors.actors.system import system
 from aurora_actors.drivers.psycopg import PsycopgDriver
 from aurora_actors.flow.io import LOGINS_AT_ONCE
@@ -146,6 +147,7 @@ def never_blocked(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     refuse(socket, "getaddrinfo", lambda *_, **__: True)
     refuse(socket.socket, "connect", lambda *_: True)
     refuse(concurrent.futures.Future, "result", lambda future, *_: not future.done())
+    refuse(Reply, "result", lambda reply, seconds: seconds > 0 and not reply.done())
     refuse(threading.Condition, "wait", lambda *_: True)
     refuse(threading.Thread, "join", lambda *_: True)
     refuse(selectors.DefaultSelector, "select", lambda _, seconds=None: seconds != 0 and not _called_by_the_loop())

@@ -6,13 +6,20 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from aurora_actors.lab import PostgresLab
 
+CONNECTIONS = 20
+STOPPED_SECONDS = 2.5
+"""Longer than any load holds a monitor up: what is looked for is a process that was stopped."""
 PROGRAM = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import aurora_actors
 from aurora_actors import signals
+from aurora_actors.actors.system import system
 
 ADDRESSES = {addresses!r}
 down = []
@@ -21,37 +28,51 @@ down = []
 def note(cluster, *, event):
     down.append(event)
 
-conn = aurora_actors.connect(
-    psycopg.Connection.connect, {conninfo!r}, autocommit=True, resolve=lambda host, port: [ADDRESSES[host]],
-    failure_detection_time_ms=400, failure_detection_interval_ms=200,
-)
-WHO = "SELECT aurora_db_instance_identifier()"
-print(conn.execute(WHO).fetchone()[0], flush=True)
-for line in sys.stdin:
+WHO = "SELECT aurora_db_instance_identifier(), pg_catalog.pg_is_in_recovery()"
+
+def connect():
+    return aurora_actors.connect(
+        psycopg.Connection.connect, {conninfo!r}, autocommit=True, resolve=lambda host, port: [ADDRESSES[host]],
+        failure_detection_time_ms=400, failure_detection_interval_ms=200, monitoring={monitoring!r},
+    )
+
+def ask(conn):
     try:
-        print(conn.execute(WHO).fetchone()[0], flush=True)
+        return conn.execute(WHO).fetchone()
     except aurora_actors.FailoverSuccessError:
-        print("moved to", conn.execute(WHO).fetchone()[0], flush=True)
-    assert signals.settle(20)
-    print(len(down), flush=True)
+        return conn.execute(WHO).fetchone()
+
+conns = [connect() for _ in range({count})]
+print(ask(conns[0])[0], flush=True)
+sys.stdin.readline()
+with ThreadPoolExecutor(len(conns)) as pool:
+    found = set(pool.map(ask, conns))
+print(*(f"{{name}}, a {{'reader' if reads else 'writer'}}" for name, reads in found), flush=True)
+assert signals.settle(20)
+while {monitoring!r} == "background" and not system.clusters[0].cell.woken > 0:
+    pass  # the monitors find out, each in its turn
+print(len(down), flush=True)
 """
 
 
-def test_a_process_that_slept_through_a_failover(aurora_lab: PostgresLab) -> None:
+@pytest.mark.parametrize("monitoring", ["background", "on_demand"])
+@pytest.mark.parametrize("count", [1, CONNECTIONS])
+def test_a_process_that_slept_through_a_failover(aurora_lab: PostgresLab, count: int, monitoring: str) -> None:
     names = ("writer", "reader", *aurora_lab.hosts)
     addresses = {aurora_lab.endpoint(n): aurora_lab.resolve(aurora_lab.endpoint(n), 5432)[0] for n in names}
-    program = PROGRAM.format(addresses=addresses, conninfo=aurora_lab.conninfo())
-    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as process:
+    given = {"addresses": addresses, "conninfo": aurora_lab.conninfo(), "count": count, "monitoring": monitoring}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM.format(**given)], stdin=-1, stdout=-1, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             assert process.stdout.readline().strip() == aurora_lab.writer
             process.send_signal(signal.SIGSTOP)
             aurora_lab.failover(how="crash")
+            aurora_lab.cluster.host(aurora_lab.writer).server.query("SELECT pg_catalog.pg_sleep(%s)", (STOPPED_SECONDS,))
             process.send_signal(signal.SIGCONT)
             process.stdin.write("\n")
             process.stdin.flush()
-            assert process.stdout.readline().strip().removeprefix("moved to ") == aurora_lab.writer
+            assert process.stdout.readline().strip() == f"{aurora_lab.writer}, a writer"
             assert process.stdout.readline().strip() == "0", "a host was blamed for the time that the process slept"
         finally:
             process.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from aurora_actors.actors.clock import HandClock
 from aurora_actors.actors.cluster import Cluster, Identity
 from aurora_actors.actors.messages import FindHost, RefreshTopology
 from aurora_actors.actors.naming import Naming
+from aurora_actors.actors.reply import Reply
 from aurora_actors.dialects.base import Rows
 from aurora_actors.dialects.postgres import AuroraPostgres, Postgres
 from aurora_actors.drivers.base import Access, Failure, Place, Wire
@@ -158,7 +158,7 @@ class Stage:
                 raise AssertionError(request)
         return _taken(self.answers)
 
-    async def wait(self, future: Future[Any], until: float) -> Any:
+    async def wait(self, future: Reply[Any], until: float) -> Any:
         await self._done("wait")
         return future.result(SECONDS)
 

@@ -10,7 +10,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
 from time import monotonic
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from aurora_actors.actors.reply import Reply
 from aurora_actors.drivers.base import Access
 from aurora_actors.flow import aio
 from aurora_actors.flow.aio import AsyncIo
@@ -80,7 +81,7 @@ def later(worker: ThreadPoolExecutor, act: Callable[[], object]) -> Callable[[],
 
 
 def test_a_wait_gives_what_a_thread_brings(face: Face, worker: ThreadPoolExecutor) -> None:
-    future: Future[str] = Future()
+    future: Reply[str] = Reply()
     go = later(worker, lambda: future.set_result("brought"))
 
     async def flow() -> str:
@@ -92,7 +93,7 @@ def test_a_wait_gives_what_a_thread_brings(face: Face, worker: ThreadPoolExecuto
 
 @pytest.mark.parametrize("error", [OSError("lost"), TimeoutError("an answer, not a deadline")])
 def test_a_wait_raises_the_very_error(face: Face, worker: ThreadPoolExecutor, error: Exception) -> None:
-    future: Future[str] = Future()
+    future: Reply[str] = Reply()
     go = later(worker, lambda: future.set_exception(error))
 
     async def flow() -> None:
@@ -105,7 +106,7 @@ def test_a_wait_raises_the_very_error(face: Face, worker: ThreadPoolExecutor, er
 
 
 def test_who_gives_up_leaves_the_future_to_the_others(face: Face) -> None:
-    future: Future[str] = Future()
+    future: Reply[str] = Reply()
 
     async def flow() -> None:
         await face.io.wait(future, face.io.now() + 0.001)
@@ -207,7 +208,7 @@ def test_no_loop_is_kept_alive(new: Callable[[], asyncio.AbstractEventLoop]) -> 
 
 def test_a_cancelled_wait_leaves_nothing_pending(caplog: pytest.LogCaptureFixture) -> None:
     """What the thread brings later finds the loop closed, and says nothing."""
-    future: Future[str] = Future()
+    future: Reply[str] = Reply()
     driver: Any = None
     io = AsyncIo(driver)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
 
+from aurora_actors.actors.reply import Reply
 from aurora_actors.flow.io import BlockingIo
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.plugin import Plugin
@@ -34,9 +35,9 @@ class Waiting(BlockingIo):
         super().__init__(driver)
         self.waits = threading.Event()
 
-    async def wait(self, future: Future[R], until: float) -> R:
+    async def wait(self, reply: Reply[R], until: float) -> R:
         self.waits.set()
-        return await super().wait(future, until)
+        return await super().wait(reply, until)
 
 
 def context(place: str, cluster: str | None = None, io: BlockingIo | None = None) -> Context:
