@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aurora_actors.dialects.base import Rows
 
-__all__ = ["LOOK_SECONDS", "Markers", "by_scheme", "of_postgres"]
+__all__ = ["LOOK_SECONDS", "Markers", "by_scheme", "of_mysql", "of_postgres"]
 
 LOOK_SECONDS = 2
 """How long a look waits for a COMMIT that is still under way; longer, and its outcome stays unknown."""
@@ -21,29 +21,35 @@ LOOK_SECONDS = 2
 class Markers:
     """The statements of one engine.
 
-    ``commit`` marks and commits in one round trip, and fails with the transaction still there where it cannot mark;
-    ``unmarked`` then commits without. ``look`` closes a session and gives its last token. ``check`` gives ``t`` where a
-    connection may do all that. ``prune`` removes sessions that committed last so many days ago.
+    ``commit`` marks, and on PostgreSQL commits in the same round trip; it fails with the transaction still there where it
+    cannot mark, and ``unmarked`` then commits without. ``close`` closes a session, and ``look`` gives its last token;
+    ``before`` and ``after`` are what goes round them, with the first row that ``before`` gave. ``check`` ends with ``t``
+    where a connection may do all that. ``uptime`` gives the seconds since the server's start in its second column, and
+    ``end`` ends a session by its number, where a COMMIT that got no further has to be ended. ``prune`` removes sessions
+    that committed last so many days ago.
     """
 
-    check: str
+    check: Sequence[str]
     commit: str
-    unmarked: str
     look: str
     install: Sequence[str]
     grant: Sequence[str]
     prune: str
     quote: str
+    unmarked: str = ""
+    before: Sequence[str] = ()
+    close: str = ""
+    after: Sequence[str] = ()
+    uptime: str = ""
+    end: str = ""
 
     def committing(self, session: str, token: str) -> str:
         return self.commit.format(session=session, token=token)
 
-    def looking(self, session: str) -> str:
-        return self.look.format(session=session)
-
     def granting(self, user: str) -> list[str]:
-        """The statements that let *user* use it."""
-        quoted = self.quote + user.replace(self.quote, 2 * self.quote) + self.quote
+        """The statements that let *user* use it, on MySQL also ``user@host``."""
+        parts = user.rsplit("@", 1) if self.quote == "`" else [user]
+        quoted = "@".join(self.quote + part.replace(self.quote, 2 * self.quote) + self.quote for part in parts)
         return [statement.format(user=quoted) for statement in self.grant]
 
     @staticmethod
@@ -65,10 +71,12 @@ def of_postgres() -> Markers:
     """PostgreSQL 10 and newer. A transaction that has written has an id; one that is read-only may write no token."""
     return Markers(
         check=(
-            "SELECT coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
-            "'aurora_actors.mark(text,text)'), 'EXECUTE'), false),"
-            " coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
-            "'aurora_actors.look(text)'), 'EXECUTE'), false)"
+            (
+                "SELECT coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
+                "'aurora_actors.mark(text,text)'), 'EXECUTE'), false),"
+                " coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure("
+                "'aurora_actors.look(text)'), 'EXECUTE'), false)"
+            ),
         ),
         commit=(
             f"SAVEPOINT {_SAVEPOINT}; SELECT CASE WHEN pg_catalog.txid_current_if_assigned() IS NOT NULL"
@@ -110,6 +118,50 @@ def of_postgres() -> Markers:
     )
 
 
+def of_mysql() -> Markers:
+    """MySQL 8.0, MariaDB 10.6 and newer. The row without a name stands in the way of a session that is closed: to mark one
+    would give it that name.
+    """
+    return Markers(
+        check=(
+            (
+                "EXPLAIN INSERT INTO aurora_actors.commits (session, token) VALUES ('', '')"
+                " ON DUPLICATE KEY UPDATE session = session"
+            ),
+            "SELECT 't' FROM aurora_actors.commits WHERE session = ''",
+        ),
+        commit=(
+            "INSERT INTO aurora_actors.commits (session, token) VALUES ('{session}', '{token}') ON DUPLICATE KEY UPDATE"
+            " session = IF(closed, '', session), token = '{token}', at = UTC_TIMESTAMP()"
+        ),
+        # A COMMIT that never left holds the lock on its row until its session is ended.
+        uptime="SHOW GLOBAL STATUS LIKE 'Uptime'",
+        end="KILL CONNECTION {number}",
+        before=(
+            "SELECT @@session.innodb_lock_wait_timeout, @@session.autocommit",
+            f"SET SESSION innodb_lock_wait_timeout = {LOOK_SECONDS}, SESSION autocommit = 1",
+        ),
+        close=(
+            "INSERT INTO aurora_actors.commits (session, token, closed) VALUES ('{session}', '', TRUE)"
+            " ON DUPLICATE KEY UPDATE closed = TRUE"
+        ),
+        look="SELECT token FROM aurora_actors.commits WHERE session = '{session}'",
+        after=("SET SESSION innodb_lock_wait_timeout = {before[0]}, SESSION autocommit = {before[1]}",),
+        install=(
+            "CREATE DATABASE IF NOT EXISTS aurora_actors",
+            (
+                "CREATE TABLE IF NOT EXISTS aurora_actors.commits (session VARCHAR(64) CHARACTER SET ascii NOT NULL"
+                " PRIMARY KEY, token VARCHAR(20) CHARACTER SET ascii NOT NULL, closed BOOLEAN NOT NULL DEFAULT FALSE,"
+                " at DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE = InnoDB"
+            ),
+            "INSERT INTO aurora_actors.commits (session, token) VALUES ('', '') ON DUPLICATE KEY UPDATE closed = FALSE",
+        ),
+        grant=("GRANT SELECT, INSERT, UPDATE ON aurora_actors.commits TO {user}",),
+        prune="DELETE FROM aurora_actors.commits WHERE session <> '' AND at < UTC_TIMESTAMP() - INTERVAL {days} DAY",
+        quote="`",
+    )
+
+
 def by_scheme(scheme: str) -> Markers:
     """Those of the engine that a URL names. Raises ``KeyError``."""
-    return {"postgresql": of_postgres, "postgres": of_postgres}[scheme]()
+    return {"postgresql": of_postgres, "postgres": of_postgres, "mysql": of_mysql, "mariadb": of_mysql}[scheme]()

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from aurora_actors.dialects.base import STALE_ROW_SECONDS, Report, Rows, members_of, own_claim
+from aurora_actors.dialects.markers import Markers, of_mysql
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import HostRow
@@ -49,6 +50,7 @@ class Mysql:
     code: ClassVar[str] = "mysql"
     names_hosts: ClassVar[bool] = False
     faults: ClassVar[Mapping[str, Fault]] = FAULTS
+    markers: ClassVar[Markers] = of_mysql()
     # Valid on every server and with every grant. RDS instances have a report_host, and so may a community replica.
     detect_sql: ClassVar[str] = (
         "SHOW VARIABLES WHERE Variable_name IN ('aurora_version', 'version_comment', 'report_host')"

@@ -19,6 +19,7 @@ from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_classes import cursor_calls, driver_s_own, guarded_cursor, named
 from aurora_actors.drivers.mysql_guard import QUIET, TRAITS, connection_calls, handles_ok, read_only, released, stale
 from aurora_actors.drivers.mysql_link import NO_LINK
+from aurora_actors.drivers.mysql_marking import marking_async
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
@@ -39,6 +40,7 @@ async def within(seconds: float) -> AsyncIterator[None]:
 def made_async(base: Any) -> type[Any]:
     """The guarded class derived from *base*, a class of connections for asyncio."""
     calls = {name: _acting(name, method) for name, method in connection_calls(base) if name != "cmd_query_iter"}
+    calls["commit"] = _acting("commit", marking_async(base.commit))
     calls |= {name: _watched(getattr(base, name)) for name in QUIET}
     calls["get_rows"], calls["cmd_query"] = _reading(base.get_rows), _passing(calls["cmd_query"], base.cmd_query)
     base_cursor, base_auth = _acting("cursor", base.cursor), base._do_auth

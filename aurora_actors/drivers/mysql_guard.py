@@ -20,6 +20,7 @@ from mysql.connector.errors import Error
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_classes import cursor_calls, cursor_class, driver_s_own, guarded_cursor, named
 from aurora_actors.drivers.mysql_link import NO_LINK
+from aurora_actors.drivers.mysql_marking import marking
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
@@ -247,6 +248,7 @@ def _made_cursor(base: type[Any]) -> dict[str, Any]:
 
 def _made(base: Any) -> type[Any]:
     calls = {name: _acting(name, method) for name, method in connection_calls(base)}
+    calls["commit"] = _acting("commit", marking(base.commit))
     calls |= {name: _watched(getattr(base, name)) for name in QUIET}
     calls["get_rows"] = _reading(base.get_rows)
     for name in PROPERTIES:

@@ -112,6 +112,11 @@ class Link(Tie):
             raise self.inherited(raised)
         raise raised
 
+    @property
+    def marks(self) -> bool:
+        """Whether each COMMIT leaves a token with the server."""
+        return self.proxy is not None and self.proxy.marker is not None
+
     async def call(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:
         """The long way: there is news, a deadline, a new statement, or a plugin wants to see what is sent."""
         called = self._called(conn, name, args, perform)
@@ -263,6 +268,7 @@ class Link(Tie):
 
     def _operation(self, status: int, name: str, text: str, *, refused: bool) -> Operation:
         in_transaction = bool(status & IN_TRANSACTION)
+        marker = self.proxy.marker if self.proxy is not None else None
         return Operation(
             NAMES.get(name, name),
             text,
@@ -271,6 +277,7 @@ class Link(Tie):
             commits=name in COMMITS or bool(text and commits(text, in_transaction=in_transaction)),
             sent=in_transaction or name not in SENDS_NOTHING,
             refused=refused,
+            token=marker.sent if marker is not None and name == "commit" else "",
         )
 
 

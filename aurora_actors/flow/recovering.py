@@ -179,7 +179,7 @@ async def _moved(
         alone = len(control.cell.view.topology.hosts) == 1
         if not proxy.mode.accepts(host) and not alone:
             raise WrongRole(f"it says that it is a {host.role.value}")
-        outcome = await told(proxy, spare, operation, host.role, proxy.login_limit(until))
+        outcome = await told(proxy, spare, operation, host, proxy.login_limit(until))
         try:
             await set_up(proxy, spare, until)
         except Exception as error:

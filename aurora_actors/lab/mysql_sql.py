@@ -111,6 +111,7 @@ def _token_user(user: str, monitor: str, database: str) -> tuple[str, ...]:
         f"CREATE USER {user} IDENTIFIED BY ''",
         f"GRANT PROCESS, REPLICATION CLIENT{monitor} ON *.* TO {user}",
         f"GRANT ALL PRIVILEGES ON {database}.* TO {user}",
+        f"GRANT ALL PRIVILEGES ON aurora_actors.* TO {user} WITH GRANT OPTION",  # the table of commit_outcome
         f"GRANT SELECT, EXECUTE ON {LAB_DATABASE}.* TO {user}",
     )
 
@@ -131,6 +132,7 @@ def cluster_statements(
         f"CREATE USER {user} IDENTIFIED BY {literal(login.password)}",
         f"GRANT PROCESS, REPLICATION CLIENT{monitor} ON *.* TO {user}",
         f"GRANT ALL PRIVILEGES ON {database}.* TO {user}",
+        f"GRANT ALL PRIVILEGES ON aurora_actors.* TO {user} WITH GRANT OPTION",  # the table of commit_outcome
         *(_token_user(f"{literal(login.token_user)}@'localhost'", monitor, database) if login.token_user else ()),
         *(AURORA if flavour == "aurora" else ()),
         *((*MULTI_AZ, f"GRANT SELECT ON mysql.rds_topology TO {user}") if flavour == "multi-az" else ()),

@@ -7,10 +7,11 @@ import secrets
 from typing import TYPE_CHECKING
 
 from aurora_actors.actors.asking import DeadlineExceeded
+from aurora_actors.dialects.base import Rows
 from aurora_actors.dialects.markers import Markers
 from aurora_actors.drivers.base import Wire
 from aurora_actors.errors import ConfigurationError
-from aurora_actors.model.hosts import Role
+from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.outcome import Operation, Outcome, outcome_of, told_by
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Marker", "checked", "told"]
 
 log = logging.getLogger("aurora_actors.proxy")
+
+SECOND = 1.0
+PAUSE_SECONDS = 0.05
+"""Between two looks at how old a server is."""
 
 
 class Marker:
@@ -37,7 +42,7 @@ class Marker:
         self.session = secrets.token_hex(16)
 
     def committing(self) -> str:
-        """The statements for the next COMMIT."""
+        """What marks the next COMMIT."""
         self._count += 1
         self.sent = str(self._count)
         return self.markers.committing(self.session, self.sent)
@@ -60,36 +65,82 @@ async def checked(proxy: Proxy, wire: Wire) -> None:
         return
     if markers is None:
         code = proxy.dialect.code if proxy.dialect is not None else None
-        raise ConfigurationError(f"commit_outcome=True is for PostgreSQL only, not for the dialect {code}")
+        raise ConfigurationError(f"commit_outcome=True is for PostgreSQL and MySQL, not for the dialect {code}")
     until = proxy.io.now() + proxy.settings.auxiliary_query_timeout_sec
     reason: Exception | None = None
     try:
-        usable = markers.usable(await proxy.io.query(wire, markers.check, until))
+        *_, last = [await proxy.io.query(wire, sql, until) for sql in markers.check]
+        usable = markers.usable(last)
     except proxy.driver.errors as error:
         if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
             raise
         usable, reason = False, error
     if not usable:
         raise ConfigurationError(
-            "commit_outcome=True needs the table aurora_actors.commits in this database, and grants for its user:"
-            " aurora-actors commit-outcome install URL --grant-to USER, as the owner of the database, creates both"
+            "commit_outcome=True needs the table aurora_actors.commits (on PostgreSQL in this database), and grants for its"
+            " user: aurora-actors commit-outcome install URL --grant-to USER, as one who may create it, does both"
         ) from reason
     proxy.marker = Marker(markers)
 
 
-async def told(proxy: Proxy, wire: Wire, operation: Operation, role: Role, until: float) -> Outcome:
-    """What became of *operation*, by the word of the writer that *wire* leads to; its session commits nothing from here on.
+async def told(proxy: Proxy, wire: Wire, operation: Operation, host: Host, until: float) -> Outcome:
+    """What became of *operation*, by the word of the writer, *host*, that *wire* leads to; the session that was lost
+    commits nothing from here on.
 
     Raises the driver's error, or ``DeadlineExceeded``, where *wire* is of no use any more.
     """
     outcome, marker = outcome_of(operation), proxy.marker
-    if outcome is not Outcome.UNKNOWN or marker is None or not operation.token or role is not Role.WRITER:
+    if outcome is not Outcome.UNKNOWN or marker is None or not operation.token or host.role is not Role.WRITER:
         return outcome
     try:
-        found = marker.markers.found(await proxy.io.query(wire, marker.markers.looking(marker.session), until))
+        if proxy.host is not None and proxy.host.id == host.id:
+            await _ended(proxy, wire, marker.markers, until)
+        found = marker.markers.found(await _looked(proxy, wire, marker, until))
     except proxy.driver.errors as error:
         if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
             raise
         log.warning("what became of a COMMIT cannot be told: %s", str(error).strip())
         return outcome
     return told_by(operation.token, found)
+
+
+async def _looked(proxy: Proxy, wire: Wire, marker: Marker, until: float) -> Rows:
+    """Close the session of *marker*; the answer that has its last token."""
+
+    async def ask(sql: str) -> Rows:
+        return await proxy.io.query(wire, sql.format(session=marker.session, before=before[:1] and before[0][0]), until)
+
+    markers = marker.markers
+    before: list[Rows] = []
+    before += [await ask(sql) for sql in markers.before]
+    try:
+        if markers.close:
+            await ask(markers.close)
+        return await ask(markers.look)
+    finally:
+        for sql in markers.after:
+            await ask(sql)
+
+
+async def _ended(proxy: Proxy, wire: Wire, markers: Markers, until: float) -> None:
+    """End the session that was lost, where the server may still have it: that one alone, though numbers begin anew with
+    each start of the server.
+    """
+    number = proxy.driver.session_id(proxy.wire)
+    if not markers.end or number is None:
+        return
+    # A server tells its age in whole seconds: where it is older than the session by less, the next of them shows it.
+    last = min(until, proxy.io.now() + SECOND)
+    while True:
+        ahead = float((await proxy.io.query(wire, markers.uptime, until))[0][1] or 0.0) - (proxy.io.now() - proxy.opened)
+        if ahead > 0:
+            break
+        if ahead < -SECOND or proxy.io.now() > last:
+            return
+        await proxy.io.sleep(PAUSE_SECONDS)
+    try:
+        await proxy.io.query(wire, markers.end.format(number=number), until)
+    except proxy.driver.errors as error:
+        if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
+            raise
+        log.debug("the session %s need not be ended: %s", number, error)

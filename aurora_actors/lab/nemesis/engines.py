@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aurora_actors import aio, connecting
-from aurora_actors.dialects.markers import Markers, of_postgres
+from aurora_actors.dialects.markers import Markers, of_mysql, of_postgres
 
 if TYPE_CHECKING:
     from aurora_actors.lab import MysqlLab, PostgresLab
@@ -93,6 +93,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType({
         _mysql_lab,
         _mysql_connector,
         _connection_id,
+        markers=of_mysql(),
         for_threads=(("use_pure", True),),
         # The lab's front offers no TLS, and without it the driver's aio wants to be told so.
         for_asyncio=(("ssl_disabled", True),),
