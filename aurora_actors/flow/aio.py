@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from inspect import isawaitable, iscoroutinefunction
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
@@ -15,9 +14,9 @@ from typing import Any, ParamSpec, TypeVar
 from aurora_actors.actors.asking import ask_async
 from aurora_actors.actors.base import Ref, Request
 from aurora_actors.actors.reply import Reply, brought
-from aurora_actors.deadlines import nearest
+from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.base import Wire
-from aurora_actors.flow.io import LOGINS_AT_ONCE, DeadlineExceeded, Face
+from aurora_actors.flow.io import LOGINS_AT_ONCE, DeadlineExceeded, Face, on_worker
 
 __all__ = ["AsyncIo"]
 
@@ -53,21 +52,8 @@ class AsyncIo(Face):
 
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         # A daemon of its own: the default executor would hold the end of asyncio.run() up for a cancelled call.
-        reply: Reply[R] = Reply()
-        context = contextvars.copy_context()
-
-        def work() -> None:
-            try:
-                result = context.run(fn, *args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is the answer
-                # A coroutine that lets a StopIteration out is taken for ended.
-                reply.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
-            else:
-                reply.set_result(result)
-
-        worker = threading.Thread(target=work, name="aurora_actors-worker", daemon=True)
-        worker.start()
-        result = await brought(reply)
+        worker, reply = on_worker(partial(fn, *args, **kwargs))
+        result = await (brought(reply) if nearest() == NEVER else self.wait(reply, nearest()))
         while worker.is_alive():  # it is about to end, and shall not outlive the call that needed it
             await _next_turn()
         return result

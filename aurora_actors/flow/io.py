@@ -7,6 +7,8 @@ import selectors
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
@@ -27,7 +29,7 @@ from aurora_actors.model.hosts import Host
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "Sockets", "WaitsUntil"]
+__all__ = ["LOGINS_AT_ONCE", "BlockingIo", "DeadlineExceeded", "Face", "Io", "Sockets", "WaitsUntil", "on_worker"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,7 +79,10 @@ class Io(WaitsUntil, Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run blocking library code. In threads: here; in asyncio: on a daemon worker."""
+        """Run blocking library code. In threads: here; in asyncio, and where there is a deadline: on a daemon worker.
+
+        Raises ``DeadlineExceeded``; what was begun goes on, and nobody hears of it.
+        """
         ...
 
     async def called(self, fn: Callable[[], Any]) -> Any:
@@ -281,7 +286,10 @@ class BlockingIo(Face):
         sleep(seconds)
 
     async def blocking(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return fn(*args, **kwargs)
+        if nearest() == NEVER:
+            return fn(*args, **kwargs)
+        _, reply = on_worker(partial(fn, *args, **kwargs))
+        return await self.wait(reply, nearest())
 
     async def set_up(self, hook: Callable[[Wire], Any], wire: Wire, until: float) -> None:
         line = self._driver.line(wire)
@@ -307,8 +315,8 @@ class BlockingIo(Face):
                 line.close()
 
     async def called(self, fn: Callable[[], Any]) -> Any:
-        made = fn()
-        return _awaited(made, self._loop()) if isawaitable(made) else made
+        made = await self.blocking(fn)
+        return await self.blocking(_awaited, made, self._loop()) if isawaitable(made) else made
 
     async def readable_until(self, fd: int, until: float) -> None:
         _select(fd, selectors.EVENT_READ, until)
@@ -337,17 +345,28 @@ def _awaited(made: Awaitable[R], loop: asyncio.AbstractEventLoop | None) -> R:
 
     if loop is not None and loop.is_running():
         return asyncio.run_coroutine_threadsafe(whole(), loop).result(LONGEST_CALL_SECONDS)
-    brought: Reply[R] = Reply()
+    # A loop may run in this thread, which then takes no second one.
+    _, reply = on_worker(lambda: asyncio.run(whole()))
+    return reply.result(LONGEST_CALL_SECONDS)
+
+
+def on_worker(fn: Callable[[], R]) -> tuple[threading.Thread, Reply[R]]:
+    """Call *fn* in a daemon thread of its own, with the caller's context."""
+    reply: Reply[R] = Reply()
+    context = copy_context()
 
     def work() -> None:
         try:
-            brought.set_result(asyncio.run(whole()))
+            result = context.run(fn)
         except BaseException as error:  # noqa: BLE001 - it is the answer
-            brought.set_exception(error)
+            # A coroutine that lets a StopIteration out is taken for ended.
+            reply.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
+        else:
+            reply.set_result(result)
 
-    # A loop may run in this thread, which then takes no second one.
-    threading.Thread(target=work, name="aurora_actors-worker", daemon=True).start()
-    return brought.result(LONGEST_CALL_SECONDS)
+    worker = threading.Thread(target=work, name="aurora_actors-worker", daemon=True)
+    worker.start()
+    return worker, reply
 
 
 def _together(places: Sequence[Place]) -> Place:

@@ -185,3 +185,18 @@ def _lock_waiters(lab: PostgresLab) -> int:
     server = lab.cluster.host(lab.writer).server
     found: int = server.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")[0][0]
     return found
+
+
+def test_a_password_that_does_not_come(aurora_lab: PostgresLab, colour: Colour) -> None:
+    never = threading.Event()
+
+    def password() -> str:
+        never.wait(LONG)
+        return "pwd"
+
+    try:
+        with pytest.raises(DeadlineExceededError) as caught:
+            colour.connect(aurora_lab, password=password, deadline=SHORT)
+        assert caught.value.seconds < LONG
+    finally:
+        never.set()
