@@ -29,7 +29,7 @@ nemesis soak: $(STAMP)
 # Every check runs, even after one failed, and the tests come last: the end of the output is pytest's summary.
 test: servers
 	@checks=0; $(MAKE) --no-print-directory -k -j2 checks || checks=1; \
-	echo "== pytest, in two halves side by side"; $(BIN)/python -m tests.halves $(ARGS); tests=$$?; \
+	echo "== pytest, in three parts side by side"; $(BIN)/python -m tests.parts $(ARGS); tests=$$?; \
 	if [ $$checks -ne 0 ]; then echo "make test: a check before the tests failed, see above" >&2; exit 1; fi; \
 	exit $$tests
 

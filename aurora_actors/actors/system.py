@@ -124,10 +124,11 @@ class System:
         cluster.stop(0.0)
 
     def stop(self, seconds: float = EXIT_SECONDS) -> None:
-        """Stop everything; a later connection starts it again."""
+        """Stop everything; whoever needs it starts it again. Clusters that connections use stay known."""
         with self._lock:
-            clusters, self._clusters = self._clusters, []
-            self._seeds = {}
+            clusters = self._clusters
+            self._clusters = [cluster for cluster in clusters if cluster.leases]
+            self._seeds = {seed: known for seed, known in self._seeds.items() if known.leases}
         for cluster in clusters:
             cluster.stop(seconds / max(1, len(clusters)))
         dispatcher.stop(seconds)

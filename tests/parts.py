@@ -1,8 +1,8 @@
-"""All tests in two processes side by side, for they wait for servers more than they compute: `make test`.
+"""All tests in several processes side by side, for they wait for servers more than they compute: `make test`.
 
-    python -m tests.halves [pytest's options]
+    python -m tests.parts [pytest's options]
 
-The output of the first half is shown as it comes, that of the second after it, and a line with the sum of both comes
+The output of the first part is shown as it comes, that of the others after it, and a line with the sum of all comes
 last. With paths among the options it is pytest alone.
 """
 
@@ -14,34 +14,43 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
+from typing import IO
 
-# What lasts longest by itself: each half takes about the same time.
-SECOND = ("tests/lab", "tests/test_demo.py", "tests/packaging")
+# What lasts longest by itself: each part takes about the same time. The first is all the rest.
+OTHERS = (
+    ("tests/lab", "tests/test_demo.py", "tests/packaging"),
+    ("tests/drivers", "tests/orm", *(str(path) for path in sorted(Path("tests/failover").glob("test_mysql_*.py")))),
+)
 _SUMMARY = re.compile(r"^(?:=+ )?(?P<counts>\d+ \w+\b.*) in [\d.]+s.*$", re.MULTILINE)
 _NO_TESTS = 5
-"""pytest's exit code where nothing was selected in a half."""
+"""pytest's exit code where nothing was selected in a part."""
 
 
 def main(options: Sequence[str]) -> int:
-    """Run the halves; the exit code of the first that failed."""
+    """Run the parts; the exit code of the first that failed."""
     if any(Path(option.partition("::")[0]).exists() for option in options):
         return subprocess.call([sys.executable, "-m", "pytest", *options])
     began = monotonic()
-    with tempfile.TemporaryFile("w+") as later:
-        command = [sys.executable, "-m", "pytest", "--color=no", *options]
-        second = subprocess.Popen([*command, *SECOND], stdout=later, stderr=subprocess.STDOUT)
-        try:
-            shown, codes = _shown([*command, "tests", *(f"--ignore={path}" for path in SECOND)])
-            codes.append(second.wait())
-        finally:
-            second.kill()
-        later.seek(0)
-        text = later.read()
-    sys.stdout.write(text)
+    command = [sys.executable, "-m", "pytest", "--color=no", *options]
+    with ExitStack() as held:
+        parts: list[tuple[subprocess.Popen[str], IO[str]]] = []
+        for paths in OTHERS:
+            later = held.enter_context(tempfile.TemporaryFile("w+"))
+            part = subprocess.Popen([*command, *paths], stdout=later, stderr=subprocess.STDOUT, text=True)
+            held.callback(part.kill)
+            parts.append((part, later))
+        shown, codes = _shown([*command, "tests", *(f"--ignore={path}" for paths in OTHERS for path in paths)])
+        for part, later in parts:
+            codes.append(part.wait())
+            later.seek(0)
+            text = later.read()
+            sys.stdout.write(text)
+            shown += "\n" + text
     counts = Counter[str]()
-    for match in _SUMMARY.finditer(shown + "\n" + text):
+    for match in _SUMMARY.finditer(shown):
         counts.update({word: int(number) for number, word in re.findall(r"(\d+) (\w+)", match["counts"])})
     said = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=_order))
     sys.stdout.write(f"===== {said or 'no tests ran'} in {monotonic() - began:.2f}s =====\n")
