@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from inspect import isawaitable
 from time import monotonic
@@ -82,6 +83,7 @@ class Link(Tie):
             proxy.settings.deadline or proxy.settings.socket_timeout or proxy.on_demand
         )
         self._alarm: Alarm | None = None
+        self._doubt: Operation | None = None  # lost in what commits; the connection has not gone on since
         if proxy is not None and proxy.control is not None and proxy.recoverable:
             self.cell = proxy.control.cell
             self.seen = None
@@ -186,7 +188,7 @@ class Link(Tie):
         if self.proxy is not None:
             self.proxy.watch(conn)
         drop(spare)
-        self.clean = True
+        self.clean, self._doubt = True, None
 
     def give_up(self, conn: Any) -> None:
         self.lost_for_good = True
@@ -210,7 +212,7 @@ class Link(Tie):
                     await result
         finally:
             self.busy_since = 0.0
-        self.clean, self.session = True, Session()
+        self.clean, self.session, self._doubt = True, Session(), None
         if proxy is not None:
             proxy.watch(conn)
 
@@ -267,9 +269,13 @@ class Link(Tie):
             self.proxy.look()
 
     def _operation(self, status: int, name: str, text: str, *, refused: bool) -> Operation:
+        """What the failed call was to do."""
+        if self._doubt is not None:
+            # Of the session nothing is left but the driver's memory, in which its transaction is still open.
+            return self._doubt if name in ("commit", "rollback") else replace(self._doubt, token="")
         in_transaction = bool(status & IN_TRANSACTION)
         marker = self.proxy.marker if self.proxy is not None else None
-        return Operation(
+        made = Operation(
             NAMES.get(name, name),
             text,
             in_transaction=in_transaction,
@@ -279,6 +285,9 @@ class Link(Tie):
             refused=refused,
             token=marker.sent if marker is not None and name == "commit" else "",
         )
+        if made.commits and not refused:
+            self._doubt = made
+        return made
 
 
 NO_LINK = Link()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -14,9 +15,11 @@ import aurora_actors
 from aurora_actors import FailoverError, Outcome, cli
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.lab import MysqlLab
-from tests.failover.commit_relay import MysqlRelay
+from tests.failover.commit_relay import PATIENCE_SECONDS, MysqlRelay
 from tests.failover.mysql_faces import Face, done, in_every_face, kill_own_session, query
 
+DEADLINE_SECONDS = 1.0
+"""Longer than a busy machine needs to have the COMMIT on its way."""
 TOKENS = "SELECT token FROM aurora_actors.commits WHERE session <> ''"
 
 
@@ -175,3 +178,28 @@ def test_rows_of_long_ago_can_be_removed(aurora_mysql_lab: MysqlLab, table: None
     told(aurora_mysql_lab, "INSERT INTO aurora_actors.commits (session, token) VALUES ('new', '1')")
     assert CliRunner().invoke(cli.build(), ["commit-outcome", "prune", url(aurora_mysql_lab)]).exit_code == 0
     assert told(aurora_mysql_lab, "SELECT session FROM aurora_actors.commits ORDER BY session") == [("",), ("new",)]
+
+
+@pytest.mark.parametrize("then", ["commit", "rollback", "statement"])
+@in_every_face
+async def test_a_commit_that_a_deadline_ended_is_not_told_as_rolled_back_later(
+    aurora_mysql_lab: MysqlLab, face: Face, relay: MysqlRelay, table: None, then: str
+) -> None:
+    """It did happen. What the application calls next finds the session gone, and must not claim the opposite."""
+    over = threading.Event()
+    relay.meanwhile = partial(over.wait, PATIENCE_SECONDS)
+    given: dict[str, Any] = {"commit_outcome": True, "resolve": relay.resolve, "autocommit": False}
+    async with face.connection(aurora_mysql_lab, **given) as conn:
+        await query(conn, "INSERT INTO t VALUES (1)")
+        relay.lose = "back"
+        with pytest.raises(aurora_actors.DeadlineExceededError) as late, aurora_actors.deadline(DEADLINE_SECONDS):
+            await done(conn.commit())
+        over.set()
+        assert late.value.outcome is Outcome.UNKNOWN
+        assert told(aurora_mysql_lab, "SELECT id FROM t") == [(1,)]
+        call = partial(query, conn, "SELECT 1") if then == "statement" else getattr(conn, then)
+        with pytest.raises(FailoverError) as caught:
+            await done(call())
+        assert caught.value.outcome is (Outcome.UNKNOWN if then == "statement" else Outcome.COMMITTED)
+        await commit(conn)
+        assert await rows(conn) == 2
