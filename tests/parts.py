@@ -43,10 +43,10 @@ def main(options: Sequence[str]) -> int:
             held.callback(part.kill)
             parts.append((part, later))
         shown, codes = _shown([*command, "tests", *(f"--ignore={path}" for paths in OTHERS for path in paths)])
-        for part, later in parts:
+        for part, output in parts:
             codes.append(part.wait())
-            later.seek(0)
-            text = later.read()
+            output.seek(0)
+            text = output.read()
             sys.stdout.write(text)
             shown += "\n" + text
     counts = Counter[str]()

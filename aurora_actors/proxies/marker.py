@@ -40,6 +40,7 @@ class Marker:
         """The connection has another session of the server's."""
         # Never used again: that it was lost is the last that its row says.
         self.session = secrets.token_hex(16)
+        self.sent = ""
 
     def committing(self) -> str:
         """What marks the next COMMIT."""
@@ -127,7 +128,8 @@ async def _ended(proxy: Proxy, wire: Wire, markers: Markers, until: float) -> No
     each start of the server.
     """
     number = proxy.driver.session_id(proxy.wire)
-    if not markers.end or number is None:
+    # Behind a proxy it is the proxy's number, and at the server somebody else's.
+    if not markers.end or number is None or proxy.control is None or proxy.control.naming.pattern is None:
         return
     # A server tells its age in whole seconds: where it is older than the session by less, the next of them shows it.
     last = min(until, proxy.io.now() + SECOND)
