@@ -72,7 +72,7 @@ class SecretLogin(Plugin):
     async def connect(self, call: Connect, proceed: Proceed[Connect, Any]) -> Any:
         """Remember the secret that worked."""
         wire = await proceed(call)
-        if self._used is not None:
+        if self._used is not None and self._used is not _worked.get(self._key):
             _worked[self._key] = self._used
         return wire
 

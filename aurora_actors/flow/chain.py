@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from inspect import iscoroutine
+from types import CoroutineType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from aurora_actors.flow.interrupts import pass_interrupt
@@ -56,7 +56,7 @@ def _link(hook: Hook[C, R], proceed: Proceed[C, R]) -> Proceed[C, R]:
 
 
 def _awaited(hook: Callable[..., Any], result: R) -> R:
-    if iscoroutine(result):
+    if isinstance(result, CoroutineType):
         result.close()
         raise TypeError(f"{hook.__qualname__} returned a coroutine: it has to await proceed(call)")
     return result
@@ -64,6 +64,8 @@ def _awaited(hook: Callable[..., Any], result: R) -> R:
 
 class _Rest(Generic[C, R]):
     """The rest of the chain as one call of one hook saw it."""
+
+    __slots__ = ("_proceed", "awaited", "error", "result")
 
     def __init__(self, proceed: Proceed[C, R]) -> None:
         self._proceed = proceed
