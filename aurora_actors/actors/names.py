@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from aurora_actors.drivers.base import Place, Resolver
-from aurora_actors.flow.running import run_blocking
 from aurora_actors.model.endpoints import EndpointKind, parse_endpoint
 
 from .forking import on_fork
@@ -67,14 +66,6 @@ class Waiting(Protocol):
         ...
 
 
-class _Blocking:
-    async def wait(self, reply: Reply[R], until: float) -> R:
-        return reply.result(until - monotonic())
-
-
-_BLOCKING = _Blocking()
-
-
 class Names:
     """All names that this process looked up, with the addresses they last stood for."""
 
@@ -96,10 +87,6 @@ class Names:
         """The resolver in force for a connection; None: the driver resolves names by itself."""
         return own or self.resolver
 
-    def look_up(self, own: Resolver | None, host: str, port: int, seconds: float = PATIENCE_SECONDS) -> Place:
-        """Where *host* is; the last good answer when there is none within *seconds*. Blocks; raises ``OSError``."""
-        return run_blocking(self.found(own, host, port, _BLOCKING, seconds))
-
     async def found(
         self,
         own: Resolver | None,
@@ -110,8 +97,9 @@ class Names:
         longest: float | None = None,
         fresh: float = 0.0,
     ) -> Place:
-        """The same for whoever waits through *waiting*. A socket directory is where it says, and nothing is asked.
+        """Where *host* is, for whoever waits through *waiting*; the last good answer when there is none within *seconds*.
 
+        A socket directory is where it says, and nothing is asked. Raises ``OSError``.
         *longest*: how many seconds to wait where there is no good answer of before, if not *seconds*.
         *fresh*: how many seconds old an answer may be to be taken without asking.
         """

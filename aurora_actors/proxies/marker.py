@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.dialects.base import Rows
@@ -73,7 +73,7 @@ async def checked(proxy: Proxy, wire: Wire) -> None:
         *_, last = [await proxy.io.query(wire, sql, until) for sql in markers.check]
         usable = markers.usable(last)
     except proxy.driver.errors as error:
-        if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
+        if _is_lost(proxy, wire, error):
             raise
         usable, reason = False, error
     if not usable:
@@ -98,29 +98,33 @@ async def told(proxy: Proxy, wire: Wire, operation: Operation, host: Host, until
             await _ended(proxy, wire, marker.markers, until)
         found = marker.markers.found(await _looked(proxy, wire, marker, until))
     except proxy.driver.errors as error:
-        if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
+        if _is_lost(proxy, wire, error):
             raise
         log.warning("what became of a COMMIT cannot be told: %s", str(error).strip())
         return outcome
     return told_by(operation.token, found)
 
 
+def _is_lost(proxy: Proxy, wire: Wire, error: Exception) -> bool:
+    """Whether *wire* is of no use any more."""
+    return isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost
+
+
 async def _looked(proxy: Proxy, wire: Wire, marker: Marker, until: float) -> Rows:
     """Close the session of *marker*; the answer that has its last token."""
 
-    async def ask(sql: str) -> Rows:
-        return await proxy.io.query(wire, sql.format(session=marker.session, before=before[:1] and before[0][0]), until)
+    async def ask(sql: str, **known: Any) -> Rows:
+        return await proxy.io.query(wire, sql.format(session=marker.session, **known), until)
 
     markers = marker.markers
-    before: list[Rows] = []
-    before += [await ask(sql) for sql in markers.before]
+    before = [await ask(sql) for sql in markers.before]
     try:
         if markers.close:
             await ask(markers.close)
         return await ask(markers.look)
     finally:
         for sql in markers.after:
-            await ask(sql)
+            await ask(sql, before=before[0][0])
 
 
 async def _ended(proxy: Proxy, wire: Wire, markers: Markers, until: float) -> None:
@@ -143,6 +147,6 @@ async def _ended(proxy: Proxy, wire: Wire, markers: Markers, until: float) -> No
     try:
         await proxy.io.query(wire, markers.end.format(number=number), until)
     except proxy.driver.errors as error:
-        if isinstance(error, DeadlineExceeded) or proxy.driver.failure(error, wire).lost:
+        if _is_lost(proxy, wire, error):
             raise
         log.debug("the session %s need not be ended: %s", number, error)
