@@ -94,7 +94,11 @@ class PostgresEngine:
         server.start(*(["-c", "default_transaction_read_only=on"] if commits == "refuse" else []))
 
     def empty(self, cluster: Cluster, login: Login) -> None:
-        server = cluster.writer.server
+        server = _postgres(cluster.writer)
+        for gid, database in server.query("SELECT gid, database FROM pg_prepared_xacts"):
+            # It keeps its database from being dropped, and can be ended only there.
+            with server.session(database) as session:
+                session.execute(sql.SQL("ROLLBACK PREPARED {}").format(gid))
         user, database = sql.Identifier(login.user), sql.Identifier(login.database)
         for name in server.query("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"):
             drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name[0]))

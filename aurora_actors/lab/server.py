@@ -49,6 +49,7 @@ max_connections = 400
 superuser_reserved_connections = 10
 max_wal_senders = 24
 max_replication_slots = 4
+max_prepared_transactions = 20
 wal_level = replica
 wal_keep_size = 64MB
 max_wal_size = 128MB
@@ -314,10 +315,10 @@ class PostgresServer(ServerProcess):
 
     # Session
 
-    def session(self) -> psycopg.Connection[tuple[Any, ...]]:
+    def session(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """Open a session as superuser, over the private socket."""
         return psycopg.connect(
-            host=str(self.directory), port=self.place.port, user=OWNER, dbname="postgres", autocommit=True,
+            host=str(self.directory), port=self.place.port, user=OWNER, dbname=database, autocommit=True,
             application_name="aurora_lab", connect_timeout=5,
         )  # fmt: skip
 

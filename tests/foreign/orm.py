@@ -83,9 +83,6 @@ def compared(directory: Path, driver: str, tests: list[str]) -> tuple[dict[str, 
         server = lab.cluster.host(lab.writer).server
         for statement in PREPARATIONS:
             server.query(statement.format(user=lab.login.user, database=lab.login.database))
-        server.query("ALTER SYSTEM SET max_prepared_transactions = 20")
-        lab.restart(lab.writer)
-        lab.wait_ready()
         address, port = lab.address(lab.writer)
         with psycopg.connect(lab.conninfo(hostaddr=address, port=port), autocommit=True) as conn:
             conn.execute("CREATE SCHEMA IF NOT EXISTS test_schema")
