@@ -45,7 +45,7 @@ from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.recovering import tries_again
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
-from aurora_actors.model.mysql_statements import commits, effects_of, looks_back, used_database
+from aurora_actors.model.mysql_statements import commits, effects_of, looks_back, prepares, used_database
 from aurora_actors.model.outcome import Operation
 from aurora_actors.model.session_state import Session
 from aurora_actors.proxies.proxy import Proxy
@@ -84,6 +84,7 @@ class Link(Tie):
         )
         self._alarm: Alarm | None = None
         self._doubt: Operation | None = None  # lost in what commits; the connection has not gone on since
+        self._has_prepared = False  # the open transaction, by XA PREPARE
         if proxy is not None and proxy.control is not None and proxy.recoverable:
             self.cell = proxy.control.cell
             self.seen = None
@@ -138,6 +139,9 @@ class Link(Tie):
         result = await self.executed(operation, partial(self._performed, conn, name, args, perform))
         if text or name in COMMITS or name in _CLEANS_UP or name == "start_transaction":
             self.gone = None
+        if harmed:
+            # MySQL lets go of it at once, and MariaDB keeps it in its session.
+            self._has_prepared = prepares(text) and bool(status_of(conn) & IN_TRANSACTION)
         if effects:
             self.session = self.session.after(effects, in_transaction=False)
         elif harmed and (database := used_database(text)) is not None:
@@ -188,7 +192,7 @@ class Link(Tie):
         if self.proxy is not None:
             self.proxy.watch(conn)
         drop(spare)
-        self.clean, self._doubt = True, None
+        self.clean, self._doubt, self._has_prepared = True, None, False
 
     def give_up(self, conn: Any) -> None:
         self.lost_for_good = True
@@ -212,7 +216,7 @@ class Link(Tie):
                     await result
         finally:
             self.busy_since = 0.0
-        self.clean, self.session, self._doubt = True, Session(), None
+        self.clean, self.session, self._doubt, self._has_prepared = True, Session(), None, False
         if proxy is not None:
             proxy.watch(conn)
 
@@ -280,7 +284,7 @@ class Link(Tie):
             text,
             in_transaction=in_transaction,
             autocommit=bool(status & AUTOCOMMIT),
-            commits=name in COMMITS or bool(text and commits(text, in_transaction=in_transaction)),
+            commits=name in COMMITS or self._has_prepared or bool(text and commits(text, in_transaction=in_transaction)),
             sent=in_transaction or name not in SENDS_NOTHING,
             refused=refused,
             token=marker.sent if marker is not None and name == "commit" else "",

@@ -11,7 +11,7 @@ import re
 from aurora_actors.model.session import LONGEST_TEXT
 from aurora_actors.model.session_state import Effect
 
-__all__ = ["commits", "effects_of", "leaves_nothing", "looks_back", "used_database"]
+__all__ = ["commits", "effects_of", "leaves_nothing", "looks_back", "prepares", "used_database"]
 
 # `/*! … */` is no comment: the server runs it.
 _BLANK = r"(?:\s|--[^\n]*\n|\#[^\n]*\n|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)*+"
@@ -28,6 +28,7 @@ _COMMITS_NOTHING = _begins(
     r"|rollback(?!\s+and\s+chain)|release\s+savepoint|set\s+(?:session\s+|local\s+)?transaction|set\s+names|kill|load\s+data"
     r"|(?:create|drop)\s+temporary\s+table"
 )
+_PREPARES = re.compile(r"\bxa\s+prepare\b", re.IGNORECASE)
 _BEGINS = _begins(r"begin|start\s+transaction")
 # Commands that touch rows, transactions or the catalogue, and nothing that belongs to the session alone.
 _HARMLESS = _begins(
@@ -83,6 +84,11 @@ def commits(text: str, *, in_transaction: bool) -> bool:
         return True
     harmless = (_COMMITS_NOTHING,) if in_transaction else (_COMMITS_NOTHING, _BEGINS)
     return not all(any(pattern.match(part) for pattern in harmless) for part in _parts(text))
+
+
+def prepares(text: str) -> bool:
+    """Whether *text* prepares an XA transaction, which outlives its session from then on."""
+    return _PREPARES.search(text) is not None
 
 
 def used_database(text: str) -> str | None:

@@ -12,7 +12,13 @@ import pytest
 from mysql.connector.errors import IntegrityError, OperationalError, ProgrammingError
 
 import aurora_actors
-from aurora_actors import AwsWrapperConnection, FailoverSuccessError, Outcome, TransactionResolutionUnknownError
+from aurora_actors import (
+    AwsWrapperConnection,
+    FailoverError,
+    FailoverSuccessError,
+    Outcome,
+    TransactionResolutionUnknownError,
+)
 from aurora_actors.actors.system import system
 from aurora_actors.lab import MysqlLab
 from tests.failover.applications import Noted
@@ -357,3 +363,26 @@ async def test_the_engine_is_found_out_behind_an_instance_endpoint(aurora_mysql_
     async with face.connection(aurora_mysql_lab, aurora_mysql_lab.hosts[1]) as conn:
         assert system.clusters[0].naming.dialect.code == "aurora-mysql"
         assert await where(conn) == aurora_mysql_lab.hosts[1]
+
+
+@pytest.mark.parametrize("step", ["XA PREPARE 'x'", "XA COMMIT 'x'", "XA ROLLBACK 'x'", ""])
+@in_every_face
+async def test_a_loss_in_xa_is_never_told_as_rolled_back(aurora_mysql_lab: MysqlLab, face: Face, step: str) -> None:
+    """What is prepared outlives its session, and can be finished on the next."""
+    before = ["XA START 'x'", "INSERT INTO t VALUES (1)", "XA END 'x'"]
+    before += ["XA PREPARE 'x'"] * ("PREPARE" not in step)
+    async with face.connection(aurora_mysql_lab, autocommit=False) as conn:
+        await query(conn, "CREATE TABLE t (id int)")
+        for each in before:
+            await query(conn, each)
+        cursor = await done(conn.cursor())
+        assert aurora_mysql_lab.kill_session(aurora_mysql_lab.writer, conn.connection_id)
+        with pytest.raises(FailoverError) as caught:
+            await (done(cursor.execute(step)) if step else query(conn, "SELECT 1"))
+        assert caught.value.outcome is Outcome.UNKNOWN
+        prepared = len(await query(conn, "XA RECOVER"))
+        await query(conn, "SET autocommit = 1")  # which MariaDB wants of who finishes another session's
+        assert prepared == ("PREPARE" not in step)
+        if prepared:
+            await query(conn, "XA COMMIT 'x'")
+        assert await query(conn, "SELECT id FROM t") == [(1,)] * prepared
