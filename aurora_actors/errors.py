@@ -142,7 +142,7 @@ class FailoverSuccessError(FailoverError):
 class TransactionResolutionUnknownError(FailoverError):
     """The connection was lost inside a transaction, and works again on ``host``; start the transaction anew.
 
-    ``outcome`` is ``ROLLED_BACK`` unless its COMMIT was in flight.
+    ``outcome`` is ``ROLLED_BACK`` unless its COMMIT was in flight, or a step of its two-phase commit.
     """
 
     sqlstate = "08007"

@@ -27,6 +27,9 @@ class Markers:
     where a connection may do all that. ``uptime`` gives the seconds since the server's start in its second column, and
     ``end`` ends a session by its number, where a COMMIT that got no further has to be ended. ``prune`` removes sessions
     that committed last so many days ago.
+
+    ``alive`` tells whether the server has a session of that number, and ``prepared`` whether it has a two-phase transaction
+    of that name prepared; both answer with ``t``.
     """
 
     check: Sequence[str]
@@ -42,6 +45,8 @@ class Markers:
     after: Sequence[str] = ()
     uptime: str = ""
     end: str = ""
+    alive: str = ""
+    prepared: str = ""
 
     def committing(self, session: str, token: str) -> str:
         return self.commit.format(session=session, token=token)
@@ -54,7 +59,7 @@ class Markers:
 
     @staticmethod
     def usable(rows: Rows) -> bool:
-        """The answer to ``check``."""
+        """The answer to ``check``, ``alive`` and ``prepared``."""
         return bool(rows) and all(value == "t" for value in rows[0])
 
     @staticmethod
@@ -89,6 +94,9 @@ def of_postgres() -> Markers:
             f"SELECT pg_catalog.set_config('lock_timeout', '{LOOK_SECONDS}s', true);"
             " SELECT aurora_actors.look('{session}')"
         ),
+        # Everybody may read both. A session leaves the first after its last transaction has ended.
+        alive="SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) {number})",
+        prepared="SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE gid OPERATOR(pg_catalog.=) E'{gid}')",
         install=(
             "CREATE SCHEMA IF NOT EXISTS aurora_actors",
             (

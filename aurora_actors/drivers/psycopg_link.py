@@ -27,19 +27,17 @@ from aurora_actors.drivers.psycopg_reading import (
     ACTIVE,
     AT_REST,
     CLEANED_UP,
-    COMMITS,
     DEAD,
-    NAMES,
-    OPEN,
-    SENDS_NOTHING,
     STARTS,
+    TWO_PHASE,
     effects_in,
     failure_of,
     is_ping,
     locals_of,
     on_reader,
-    statement_to_come,
-    text_of,
+    operation_of,
+    starts,
+    to_come,
 )
 from aurora_actors.drivers.psycopg_tracking import block_effects, done_effects, reported
 from aurora_actors.flow.running import Flow
@@ -55,7 +53,6 @@ INERROR = pq.TransactionStatus.INERROR
 Through = Callable[..., Flow[Any]]
 """``through(conn, gen, args, kwargs)``: the driver's own wait."""
 
-_TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
 _SERVER_CURSORS = (psycopg.ServerCursor, psycopg.AsyncServerCursor)
 
 
@@ -68,6 +65,7 @@ class Link(Tie):
         self.began = 0
         self.spare: Any = None
         self.moved = False
+        self.doubted: Any = None
         self.reported: dict[str, bytes] | None = None
         self._through = through
         self._seen: Any = None
@@ -83,17 +81,16 @@ class Link(Tie):
             return await (waited if self.proxy is None else self.proxy.demanded(waited))
 
     async def _waited(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        starts = self.depth == 0 and gen.__name__ in STARTS
-        if self.spare is not None and starts:
+        at_start = self.depth == 0 and starts(conn, gen)
+        if self.spare is not None and at_start:
             self.exchange(conn)
-        proxy = self.proxy
+        proxy, operation = self.proxy, to_come(gen)
         if proxy is not None and (proxy.on_demand or conn._aa_cell.view is not self._seen):
-            await self._catch_up(conn, proxy, NAMES.get(gen.__name__, ""), gen, starts=starts)
+            await self._catch_up(conn, proxy, replace(operation, sent=False), at_start=at_start)
         if self.moved:
             gen = self._rebound(conn, gen)
             if gen is None:
                 return None
-        operation = Operation(NAMES.get(gen.__name__) or str(gen.__name__), statement_to_come(gen))
         return await self.executed(operation, partial(self._guarded, conn, gen, args, kwargs))
 
     async def before_block(self, conn: Any) -> None:
@@ -101,18 +98,18 @@ class Link(Tie):
         if self.is_due:
             self.exchange(conn)
         if self.proxy is not None and self.has_news(conn):
-            await self.proxy.demanded(self._catch_up(conn, self.proxy, "begin", None, starts=True))
+            await self.proxy.demanded(self._catch_up(conn, self.proxy, Operation("begin", sent=False), at_start=True))
 
-    async def _catch_up(self, conn: Any, proxy: Proxy, name: str, gen: Any, *, starts: bool) -> None:
+    async def _catch_up(self, conn: Any, proxy: Proxy, operation: Operation, *, at_start: bool) -> None:
         """The published view has changed: go elsewhere before the statement, if need be and nothing is open here."""
         view = conn._aa_cell.view
         if not self.acts:
             return
         if proxy.stale:
-            at_rest = starts and conn._pipeline is None and conn.pgconn.transaction_status in AT_REST
+            at_rest = at_start and conn._pipeline is None and conn.pgconn.transaction_status in AT_REST
             if not at_rest:
                 return
-            if not await self.caught_up(Operation(name, statement_to_come(gen), sent=False)):
+            if not await self.caught_up(operation):
                 return
         # Once for each view: what it says has been acted on.
         self._seen = view
@@ -162,7 +159,7 @@ class Link(Tie):
     async def _bounded(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any], until: float) -> Any:
         """The driver's wait, no longer than *until*. Raises ``DeadlineExceededError``."""
         began = monotonic()
-        operation = self._operation(conn, gen.gi_frame.f_locals, gen, refused=False)
+        operation = operation_of(conn, gen.gi_frame.f_locals, gen, refused=False)
         if began >= until:
             if not (gen.__name__ == "_rollback_gen" or (gen.__name__ == "_exit_gen" and not operation.commits)):
                 gen.close()
@@ -240,7 +237,12 @@ class Link(Tie):
         """
         pings = (conn.autocommit and is_ping(error, gen)) or (gen.__name__ == "_rollback_gen" and conn._aa_status == DEAD)
         pings = pings and self.clean and self.depth == 0
+        tpc = conn._tpc if gen.__name__ in TWO_PHASE else None
         raised = await self._answered(conn, error, gen)
+        if tpc is not None:
+            # By its name it can be finished; a connection that goes on has nothing open, as after every loss.
+            self.doubted = tpc
+            conn._tpc = tpc if raised is error else None
         if raised is error:
             raise error
         if not (pings and nothing_lost(raised)):
@@ -257,7 +259,7 @@ class Link(Tie):
             if fault is Fault.READ_ONLY and not on_reader(conn):
                 return None
             found = locals_of(error, getattr(gen, "gi_code", None))
-            return self._operation(conn, found, gen, refused=fault is Fault.READ_ONLY)
+            return operation_of(conn, found, gen, refused=fault is Fault.READ_ONLY)
 
         return await self.answer(error, failure_of(error, conn), operation)
 
@@ -265,6 +267,8 @@ class Link(Tie):
         """A call ended by what is no error of the driver's. psycopg has the server cancel a statement only for Ctrl-C, for
         tasks, and where a stream or COPY ends; any other answer would still come, and be taken for the next statement's.
         """
+        if gen.__name__ in TWO_PHASE:
+            self.doubted = conn._tpc
         dirty = gen.__name__ not in CLEANED_UP and conn.pgconn.transaction_status == ACTIVE
         if dirty and self.acts and conn._pipeline is None:
             self.leave()
@@ -293,7 +297,8 @@ class Link(Tie):
         prepared.prepare_threshold = conn._prepared.prepare_threshold
         prepared.prepared_max = conn._prepared.prepared_max
         conn._prepared = prepared
-        conn._tpc = None
+        if conn._tpc is self.doubted or not (conn._tpc and conn._tpc[1]):
+            conn._tpc = None  # what is prepared outlives its session
         conn._num_transactions = 0
         if conn._notifies_backlog is not None:
             conn._notifies_backlog = deque()
@@ -343,30 +348,6 @@ class Link(Tie):
     def _long_way(self, conn: Any) -> None:
         """Until the published view has been looked at again."""
         self._seen = conn._aa_seen = None
-
-    def _operation(self, conn: Any, found: dict[str, Any], gen: Any, *, refused: bool) -> Operation:
-        name = gen.__name__
-        owner = found.get("self")
-        commits = name in COMMITS
-        if name == "_exit_gen" and isinstance(owner, _TRANSACTIONS):
-            commits = found.get("exc_val") is None and not owner.force_rollback
-        pipeline = conn._pipeline
-        if pipeline is not None and getattr(pipeline, "_lock", conn.lock) is conn.lock:
-            # Any of the statements in it may have been a COMMIT. (executemany's own pipeline takes no lock.)
-            commits = True
-        status = self.began if pipeline is not None else conn._aa_status
-        begins = name == "_enter_gen" and isinstance(owner, _TRANSACTIONS)
-        marker = self.proxy.marker if self.proxy is not None else None
-        return Operation(
-            NAMES.get(name, name),
-            text_of(found),
-            in_transaction=status in OPEN,
-            autocommit=conn.autocommit and not begins,
-            commits=commits,
-            sent=conn._aa_status != DEAD and name not in SENDS_NOTHING,
-            refused=refused,
-            token=marker.sent if marker is not None and commits and pipeline is None else "",
-        )
 
     def _rebound(self, conn: Any, gen: Any) -> Any:
         """*gen* on the session of now: a cursor, transaction or pipeline remembers the one that it was made on."""

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import pq
 
 from aurora_actors.drivers.base import Failure
+from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.session import MOST_TEXTS, effects_of
 from aurora_actors.model.session_state import Effect, only_transactions
 
@@ -19,17 +20,17 @@ __all__ = [
     "COMMITS",
     "DEAD",
     "HARMLESS",
-    "NAMES",
-    "OPEN",
-    "SENDS_NOTHING",
     "STARTS",
+    "TRANSACTIONS",
+    "TWO_PHASE",
     "effects_in",
     "failure_of",
     "is_ping",
     "locals_of",
     "on_reader",
-    "statement_to_come",
-    "text_of",
+    "operation_of",
+    "starts",
+    "to_come",
 ]
 
 ACTIVE = pq.TransactionStatus.ACTIVE
@@ -55,7 +56,6 @@ NAMES = {
     "_commit_gen": "commit",
     "_rollback_gen": "rollback",
     "_tpc_prepare_gen": "tpc_prepare",
-    "_tpc_finish_gen": "tpc_finish",
     "_exit_gen": "end of block",
     "copy_to": "copy",
     "copy_end": "copy",
@@ -69,7 +69,9 @@ NAMES = {
     "_sync_gen": "sync",
     **{f"_set_{name}_gen": name for name in _SETTINGS},
 }
-COMMITS = {"_commit_gen", "_tpc_prepare_gen", "_tpc_finish_gen"}
+TWO_PHASE = {"_tpc_prepare_gen", "_tpc_finish_gen"}
+COMMITS = {"_commit_gen", *TWO_PHASE}
+TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
 CLEANED_UP = {"_stream_send_gen", "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "copy_to"}
 """After these the driver itself ends what it began, however they end."""
 SENDS_NOTHING = {"notifies", *(f"_set_{name}_gen" for name in _SETTINGS)}
@@ -134,10 +136,66 @@ def is_ping(error: BaseException, gen: Any) -> bool:
     return gen.__name__ == "_execute_gen" and "query" in found and not text_of(found).strip("; \t\n")
 
 
-def statement_to_come(gen: Any) -> str:
-    """The statement that a generator which has not begun is going to send."""
+def to_come(gen: Any) -> Operation:
+    """What a generator that has not begun is going to do."""
     frame = getattr(gen, "gi_frame", None)
-    return text_of(frame.f_locals) if frame is not None else ""
+    found = frame.f_locals if frame is not None else {}
+    return Operation(_name_of(gen, found), text_of(found))
+
+
+def starts(conn: Any, gen: Any) -> bool:
+    """Whether the session may be exchanged before *gen*, at rest: what is prepared can be finished on another one."""
+    name, tpc = gen.__name__, conn._tpc
+    return name in STARTS or (name == "_tpc_finish_gen" and (tpc is None or tpc[1]))
+
+
+def operation_of(conn: Any, found: dict[str, Any], gen: Any, *, refused: bool) -> Operation:
+    """What *gen*, with these variables, was doing to *conn*; *refused*: the server answered that it did not do it."""
+    link = conn._aa_link
+    name, owner, pipeline = gen.__name__, found.get("self"), conn._pipeline
+    commits = name in COMMITS
+    if name == "_exit_gen" and isinstance(owner, TRANSACTIONS):
+        commits = found.get("exc_val") is None and not owner.force_rollback
+    if name == "_tpc_finish_gen" and conn._aa_status in OPEN:
+        commits = found["action"] == "COMMIT"
+    if pipeline is not None and getattr(pipeline, "_lock", conn.lock) is conn.lock:
+        # Any of the statements in it may have been a COMMIT. (executemany's own pipeline takes no lock.)
+        commits = True
+    status = link.began if pipeline is not None else conn._aa_status
+    begins = name == "_enter_gen" and isinstance(owner, TRANSACTIONS)
+    marker = link.proxy.marker if link.proxy is not None else None
+    gid, gone = _two_phase(conn, name, found) if pipeline is None else ("", Outcome.UNKNOWN)
+    return Operation(
+        _name_of(gen, found),
+        text_of(found),
+        in_transaction=status in OPEN,
+        autocommit=conn.autocommit and not begins,
+        commits=commits,
+        sent=conn._aa_status != DEAD and name not in SENDS_NOTHING,
+        refused=refused,
+        token=marker.sent if marker is not None and commits and pipeline is None else "",
+        gid=gid,
+        gone=gone,
+    )
+
+
+def _name_of(gen: Any, found: dict[str, Any]) -> str:
+    name = str(gen.__name__)
+    return f"tpc_{found['action'].lower()}" if name == "_tpc_finish_gen" else NAMES.get(name, name)
+
+
+def _two_phase(conn: Any, name: str, found: dict[str, Any]) -> tuple[str, Outcome]:
+    """``gid`` and ``gone`` of the operation."""
+    tpc, gid, gone = conn._tpc, "", Outcome.UNKNOWN
+    if name == "_tpc_prepare_gen" and tpc is not None:
+        gid, gone = str(tpc[0]), Outcome.ROLLED_BACK
+    elif name == "_tpc_finish_gen" and conn._aa_status not in OPEN:
+        gid = str(found["xid"])
+        # One that was not prepared here, or is in doubt since, may have been finished in another way before.
+        if tpc is not None and tpc is not conn._aa_link.doubted:
+            gone = Outcome.COMMITTED if found["action"] == "COMMIT" else Outcome.ROLLED_BACK
+    # The session that is asked may use another encoding.
+    return (gid, gone) if gid.isascii() else ("", Outcome.UNKNOWN)
 
 
 def effects_in(query: Any, conn: Any) -> tuple[Effect, ...] | None:

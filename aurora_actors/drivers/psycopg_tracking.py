@@ -10,14 +10,13 @@ from psycopg import pq
 
 from aurora_actors.drivers.base import Sockets
 from aurora_actors.drivers.psycopg_ask import answer_to
+from aurora_actors.drivers.psycopg_reading import COMMITS, TRANSACTIONS
 from aurora_actors.model.session import REPORTED
 from aurora_actors.model.session_state import Effect
 
 __all__ = ["block_effects", "done_effects", "replayed", "reported"]
 
 log = logging.getLogger("aurora_actors.drivers")
-
-_TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
 
 
 def reported(conn: Any) -> dict[str, bytes]:
@@ -29,9 +28,11 @@ def reported(conn: Any) -> dict[str, bytes]:
 def block_effects(name: str, found: dict[str, Any]) -> tuple[Effect, ...]:
     """What a generator that has no statement of the application's did; *found*: its variables."""
     owner = found.get("self")
-    if not isinstance(owner, _TRANSACTIONS):
-        kinds = {"_commit_gen": Effect("commit"), "_rollback_gen": Effect("rollback")}
-        return (kinds[name],) if name in kinds else ()
+    if not isinstance(owner, TRANSACTIONS):
+        if name == "_rollback_gen" or found.get("action") == "ROLLBACK":
+            return (Effect("rollback"),)
+        # PREPARE TRANSACTION leaves the settings to its session, as COMMIT does.
+        return (Effect("commit"),) if name in COMMITS else ()
     inner = "" if owner._outer_transaction else str(owner.savepoint_name or "")
     if name == "_enter_gen":
         return (Effect("savepoint", inner),) if inner else ()

@@ -209,14 +209,15 @@ def _succeeded(
         control.name, lost, proxy.host, outcome.value, call.fault is Fault.STALE, ledger, proxy.io.now()
     )
     signals.emit(signals.connection_switched, control.name, event)
-    open_before = call.operation.in_transaction
+    two_phase = bool(call.operation.gid)
+    open_before = call.operation.in_transaction or two_phase
     kind = errors.TransactionResolutionUnknownError if open_before else errors.FailoverSuccessError
     unit = "transaction" if open_before else call.operation.name
     gone = "left before anything was sent" if call.fault is Fault.STALE else "lost"
     lacking = f" but for {', '.join(ledger.lacking)}" if ledger.lacking else ""
     message = (
         f"the connection to {lost} was {gone} ({_line(call.error)}); it goes on at {proxy.host},"
-        f" {ledger.seconds:.3f} s later, its session restored{lacking}. {advice(unit, outcome)}"
+        f" {ledger.seconds:.3f} s later, its session restored{lacking}. {advice(unit, outcome, two_phase=two_phase)}"
     )
     return _error(proxy, kind, message, outcome, proxy.host, attempts, ledger)
 
@@ -224,14 +225,14 @@ def _succeeded(
 def _failed(proxy: Proxy, control: Cluster, call: Recover, ledger: Ledger, attempts: list[Attempt]) -> Exception:
     probes = [replace(a, seconds=a.seconds - call.at) for a in control.cell.attempts if a.seconds >= call.at]
     tried = tuple(sorted((*attempts, *probes), key=lambda attempt: attempt.seconds))
-    outcome = outcome_of(call.operation)
+    outcome, two_phase = outcome_of(call.operation), bool(call.operation.gid)
     if proxy.io.now() >= nearest():
         # The application may have more time for its next statement, which goes on searching.
         kind: type[errors.DeadlineExceededError] = proxy.driver.error(errors.DeadlineExceededError)
         seconds = proxy.io.now() - call.at
         message = (
             f"the connection to {proxy.host} was lost ({_line(call.error)}), and"
-            f" {overdue('search for another host', seconds, outcome, closed=True)}"
+            f" {overdue('search for another host', seconds, outcome, closed=True, two_phase=two_phase)}"
             f" (the {call.operation.name}). Tried: {'; '.join(map(str, tried)) or 'no host answered'}"
         )
         return kind(message, outcome=outcome, seconds=seconds)
@@ -239,7 +240,8 @@ def _failed(proxy: Proxy, control: Cluster, call: Recover, ledger: Ledger, attem
     message = (
         f"the connection to {proxy.host} was lost ({_line(call.error)}) and no host of cluster {control.name} was found"
         f" that fits {proxy.mode.value} within {proxy.io.now() - call.at:.1f} s (failover_timeout_sec). Tried: "
-        f"{'; '.join(map(str, tried)) or 'no host answered'}. The connection is closed: connect anew"
+        f"{'; '.join(map(str, tried)) or 'no host answered'}. The connection is closed: connect anew."
+        f" {advice(call.operation.name, outcome, two_phase=two_phase)}"
     )
     return _error(proxy, errors.FailoverFailedError, message, outcome, None, tried, ledger)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 __all__ = ["Attempt", "Ledger", "Operation", "Outcome", "outcome_of", "told_by"]
 
 
 class Outcome(Enum):
-    """Whether what was in flight happened. Only the first two are safe to run again; the last needs ``commit_outcome``."""
+    """Whether what was in flight happened. Only the first two are safe to run again.
+
+    ``PREPARED``: a two-phase transaction that waits to be committed or rolled back. ``COMMITTED`` is told of one that was
+    prepared before, and of any other COMMIT with ``commit_outcome``.
+    """
 
     NOT_SENT = "not sent"
     ROLLED_BACK = "rolled back"
     UNKNOWN = "unknown"
     COMMITTED = "committed"
+    PREPARED = "prepared"
 
     @property
     def safe_to_repeat(self) -> bool:
@@ -70,6 +75,8 @@ class Operation:
     ``commits`` says that it carried a COMMIT (or what counts as one); ``in_transaction`` that a transaction was
     open before it began; ``autocommit`` that the driver opened none; ``sent`` that a byte of it may have left;
     ``refused`` that the server itself answered that it did not do it. ``token``: what the COMMIT left in the marker table.
+    ``gid``: the two-phase transaction that was to be prepared or, prepared before, to be finished, as the server calls it;
+    ``gone``: what became of it if the server has none prepared of that name.
     """
 
     name: str
@@ -80,6 +87,8 @@ class Operation:
     sent: bool = True
     refused: bool = False
     token: str = ""
+    gid: str = field(default="", repr=False)
+    gone: Outcome = Outcome.UNKNOWN
 
 
 # At the start of a statement, wherever it stands in the text: a wrong "unknown" costs the application one look-up, a
@@ -91,7 +100,7 @@ def outcome_of(operation: Operation) -> Outcome:
     """Whether *operation*, cut off by the loss of its connection, can have taken effect."""
     if not operation.sent:
         return Outcome.NOT_SENT
-    if operation.refused:
+    if operation.refused and (operation.in_transaction or not operation.gid):
         return Outcome.ROLLED_BACK
     if operation.commits or _COMMITTING.search(operation.statement):
         return Outcome.UNKNOWN

@@ -1,4 +1,4 @@
-"""What a connection with ``commit_outcome`` writes with each COMMIT, and how it is read after a loss in one."""
+"""What a connection with ``commit_outcome`` writes with each COMMIT, and how the fate of one is told after a loss in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.dialects.base import Rows
-from aurora_actors.dialects.markers import Markers
+from aurora_actors.dialects.markers import LOOK_SECONDS, Markers
 from aurora_actors.drivers.base import Wire
 from aurora_actors.errors import ConfigurationError
 from aurora_actors.model.hosts import Host, Role
@@ -23,7 +23,7 @@ log = logging.getLogger("aurora_actors.proxy")
 
 SECOND = 1.0
 PAUSE_SECONDS = 0.05
-"""Between two looks at how old a server is."""
+"""Between two looks at how old a server is, or whether it still has a session."""
 
 
 class Marker:
@@ -91,10 +91,16 @@ async def told(proxy: Proxy, wire: Wire, operation: Operation, host: Host, until
     Raises the driver's error, or ``DeadlineExceeded``, where *wire* is of no use any more.
     """
     outcome, marker = outcome_of(operation), proxy.marker
-    if outcome is not Outcome.UNKNOWN or marker is None or not operation.token or host.role is not Role.WRITER:
+    if outcome is not Outcome.UNKNOWN or host.role is not Role.WRITER:
         return outcome
+    stays = proxy.host is not None and proxy.host.id == host.id
+    markers: Markers | None = getattr(proxy.dialect, "markers", None)
     try:
-        if proxy.host is not None and proxy.host.id == host.id:
+        if operation.gid and markers is not None and markers.prepared:
+            return await _told_of_two_phase(proxy, wire, operation, markers, until, stays=stays)
+        if marker is None or not operation.token:
+            return outcome
+        if stays:
             await _ended(proxy, wire, marker.markers, until)
         found = marker.markers.found(await _looked(proxy, wire, marker, until))
     except proxy.driver.errors as error:
@@ -103,6 +109,29 @@ async def told(proxy: Proxy, wire: Wire, operation: Operation, host: Host, until
         log.warning("what became of a COMMIT cannot be told: %s", str(error).strip())
         return outcome
     return told_by(operation.token, found)
+
+
+async def _told_of_two_phase(
+    proxy: Proxy, wire: Wire, operation: Operation, markers: Markers, until: float, *, stays: bool
+) -> Outcome:
+    """What became of the two-phase transaction of *operation*; *stays*: its server may still have the session."""
+    if stays and not await _is_over(proxy, wire, markers, until):
+        return Outcome.UNKNOWN
+    gid = operation.gid.replace("\\", "\\\\").replace("'", "''")
+    is_prepared = markers.usable(await proxy.io.query(wire, markers.prepared.format(gid=gid), until))
+    return Outcome.PREPARED if is_prepared else operation.gone
+
+
+async def _is_over(proxy: Proxy, wire: Wire, markers: Markers, until: float) -> bool:
+    """Whether the server has nothing more of the session that was lost. It is not ended: its number may be another's."""
+    if proxy.session is None or proxy.control is None or proxy.control.naming.pattern is None:
+        return False
+    last = min(until, proxy.io.now() + LOOK_SECONDS)
+    while markers.usable(await proxy.io.query(wire, markers.alive.format(number=proxy.session), until)):
+        if proxy.io.now() >= last:
+            return False
+        await proxy.io.sleep(PAUSE_SECONDS)
+    return True
 
 
 def _is_lost(proxy: Proxy, wire: Wire, error: Exception) -> bool:

@@ -72,6 +72,7 @@ class Proxy:
         self._wire: Callable[[], Wire] = _no_wire
         self.host: Host | None = None
         self.opened = 0.0
+        self.session: int | None = None
         self.pid = os.getpid()
         in_lambda = settings.monitoring == "auto" and not LAMBDA.isdisjoint(os.environ)
         self.on_demand = in_lambda or settings.monitoring == "on_demand"
@@ -235,6 +236,7 @@ class Proxy:
         """Have the monitor of the host look at the calls on the session that *wire* has now, as the plugins ask for."""
         self.unwatch()
         control, host, lease, driver = self.control, self.host, self._lease, self.driver
+        self.session = driver.session_id(wire)  # which a driver may not know any more once it is lost
         detection = self.plugins.detection(kind.name for kind in self._kinds)
         if control is None or host is None or lease is None or not (detection or self.recovers):
             return

@@ -130,7 +130,8 @@ class Tie:
     def late(self, operation: Operation, began: float, *, closed: bool) -> Exception:
         """The error for a call that its deadline ended; *closed*: with its session."""
         outcome, seconds = outcome_of(operation), monotonic() - began
-        return self._overdue(overdue(operation.name, seconds, outcome, closed=closed), outcome, seconds)
+        message = overdue(operation.name, seconds, outcome, closed=closed, two_phase=bool(operation.gid))
+        return self._overdue(message, outcome, seconds)
 
     def inherited(self, error: Exception) -> Exception:
         """In a forked child: the session is the parent's, and nothing of what was asked for was sent to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,61 @@ def test_a_service_that_stands_nowhere_is_libpq_s_to_find(
     monkeypatch.setenv("PGSERVICEFILE", str(file))
     with pytest.raises(psycopg.OperationalError, match='service "orders" not found'):
         aurora_actors.connect(psycopg.Connection.connect, "service=orders", **ours)
+
+
+def two_phase(conn: Any) -> list[Any]:
+    """What each step of two-phase commits gives, and where it leaves the connection."""
+    seen: list[Any] = []
+
+    def note(step: str, *args: Any) -> None:
+        try:
+            given: Any = getattr(conn, step)(*args)
+        except psycopg.Error as error:
+            given = type(error), str(error)
+        if step == "tpc_recover":
+            given = [(xid.gtrid, xid.owner, xid.database) for xid in given]
+        seen.append((step, given if step != "execute" else None, conn.info.transaction_status.name, conn._tpc))
+
+    xid = conn.xid(42, "gtrid", "it's")
+    note("tpc_prepare")
+    note("tpc_commit")
+    note("tpc_begin", xid)
+    note("execute", "INSERT INTO t VALUES (1)")
+    for step in ("commit", "rollback", "tpc_prepare", "tpc_prepare", "cancel", "commit", "rollback", "tpc_commit"):
+        note(step)
+    for end in ("tpc_commit", "tpc_rollback"):
+        note("tpc_begin", "one phase")
+        note("execute", "INSERT INTO t VALUES (2)")
+        note(end)
+    note("tpc_begin", "twice")
+    note("tpc_prepare")
+    note("tpc_begin", "twice")
+    note("tpc_prepare")
+    note("tpc_rollback")
+    note("tpc_commit", "nowhere")
+    with conn.pipeline():
+        note("tpc_begin", "piped")
+        note("execute", "INSERT INTO t VALUES (3)")
+        note("tpc_prepare")
+    conn._tpc = None  # as a connection that begins has it
+    note("tpc_recover")
+    note("tpc_commit", "piped")
+    note("tpc_recover")
+    conn.autocommit = True
+    note("tpc_begin", xid)
+    seen.append(conn.execute("SELECT id FROM t ORDER BY id").fetchall())
+    return seen
+
+
+def test_two_phase_commits_are_the_driver_s_own(aurora_lab: PostgresLab, colour: Colour) -> None:
+    address, port = aurora_lab.address(aurora_lab.writer)
+    raw = partial(colour.raw, aurora_lab.conninfo(hostaddr=address, port=port))
+    found = []
+    for connect in (raw, partial(colour.connect, aurora_lab)):
+        with connect() as conn:
+            conn.execute("DROP TABLE IF EXISTS t")
+            conn.execute("CREATE TABLE t (id int)")
+            conn.commit()
+            found.append(two_phase(conn))
+    assert found[1] == found[0]
+    assert found[0][-1] == [(1,), (2,), (3,)]

@@ -84,6 +84,23 @@ def test_what_was_rolled_back_or_local_is_not_replayed(aurora_lab: PostgresLab, 
         assert state(conn) == before
 
 
+@pytest.mark.parametrize("end", ["prepare", "commit", "rollback"])
+def test_what_a_two_phase_transaction_set(aurora_lab: PostgresLab, colour: Colour, end: str) -> None:
+    """PREPARE TRANSACTION leaves it to the session, whatever becomes of the transaction."""
+    with colour.connect(aurora_lab) as conn:
+        conn.tpc_begin("settings")
+        conn.execute("SET app.tenant = 'two-phase'")
+        if end == "prepare":
+            conn.tpc_prepare()
+        (conn.tpc_commit if end == "commit" else conn.tpc_rollback)()
+        before = state(conn)
+        conn.rollback()
+        assert before["app.tenant"] == ("" if end == "rollback" else "two-phase")
+        assert colour.plain(conn)._aa_link.clean
+        switched(aurora_lab, conn)
+        assert state(conn) == before
+
+
 @pytest.mark.parametrize("statement", ["SET work_mem = '7MB'", "LISTEN news", "CREATE TEMP TABLE s (id int); DISCARD ALL"])
 def test_an_idle_switch_with_what_can_be_replayed_is_silent(
     aurora_lab: PostgresLab, colour: Colour, statement: str

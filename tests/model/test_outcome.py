@@ -19,6 +19,10 @@ TABLE = [
     (Operation("rollback", in_transaction=True), Outcome.ROLLED_BACK),
     (Operation("execute", "INSERT INTO t VALUES (1)", autocommit=True, sent=False), Outcome.NOT_SENT),
     (Operation("execute", "INSERT INTO t VALUES (1)", autocommit=True, refused=True), Outcome.ROLLED_BACK),
+    (Operation("tpc_prepare", in_transaction=True, commits=True, gid="x"), Outcome.UNKNOWN),
+    (Operation("tpc_prepare", in_transaction=True, commits=True, gid="x", refused=True), Outcome.ROLLED_BACK),
+    (Operation("tpc_commit", commits=True, gid="x"), Outcome.UNKNOWN),
+    (Operation("tpc_rollback", commits=True, gid="x", refused=True), Outcome.UNKNOWN),  # still prepared
 ]
 
 
@@ -28,4 +32,6 @@ def test_outcome(operation: Operation, outcome: Outcome) -> None:
 
 
 def test_what_happened_or_may_have_happened_must_not_be_repeated_unseen() -> None:
-    assert [outcome for outcome in Outcome if not outcome.safe_to_repeat] == [Outcome.UNKNOWN, Outcome.COMMITTED]
+    assert [outcome for outcome in Outcome if not outcome.safe_to_repeat] == [
+        Outcome.UNKNOWN, Outcome.COMMITTED, Outcome.PREPARED,
+    ]  # fmt: skip
