@@ -281,6 +281,7 @@ def test_failover_that_finds_nobody_says_what_was_tried(aurora_lab: PostgresLab,
         with pytest.raises(aurora_actors.FailoverFailedError, match=r"failover_timeout_sec") as caught:
             conn.execute("SELECT 1")
         assert caught.value.attempts
+        assert "Whether the execute took effect is not known" in str(caught.value)
         assert conn.closed
         with pytest.raises(psycopg.OperationalError, match="closed"):
             conn.execute("SELECT 1")

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import psycopg
+import psycopg_pool
 import pytest
 
 from aurora_actors import (
@@ -321,3 +322,39 @@ def test_a_prepare_that_its_deadline_ended_is_in_doubt(aurora_lab: PostgresLab, 
         assert server.query("SELECT gid FROM pg_prepared_xacts") == [("doubted",)]
         conn.tpc_rollback("doubted")
         assert rows(conn) == []
+
+
+@ONE_COLOUR
+def test_what_somebody_else_finished_is_not_claimed(aurora_lab: PostgresLab, colour: Colour, relay: OfOneText) -> None:
+    """Once the server has refused a step, that the transaction is gone says nothing any more."""
+    with colour.connect(aurora_lab, resolve=relay.resolve, autocommit=False) as conn:
+        prepared(aurora_lab, colour, conn, "taken")
+        with colour.connect(aurora_lab, autocommit=True) as other:
+            (xid,) = other.tpc_recover()
+            other.tpc_commit(xid)
+        with pytest.raises(psycopg.errors.UndefinedObject):
+            conn.tpc_rollback()
+        relay.text, relay.lose = b"ROLLBACK PREPARED", "back"
+        with pytest.raises(TransactionResolutionUnknownError) as caught:
+            conn.tpc_rollback()
+        assert caught.value.outcome is UNKNOWN
+        assert rows(conn) == ["taken"]
+
+
+@ONE_COLOUR
+def test_a_pool_s_next_user_has_nothing_to_finish(aurora_lab: PostgresLab, colour: Colour, relay: OfOneText) -> None:
+    kwargs = {"resolve": relay.resolve}
+    with psycopg_pool.ConnectionPool(
+        aurora_lab.conninfo(), connection_class=colour.ours, kwargs=kwargs, min_size=1, max_size=1
+    ) as pool:
+        relay.text, relay.lose = b"PREPARE TRANSACTION", "back"
+        with pytest.raises(TransactionResolutionUnknownError) as caught, pool.connection() as conn:
+            prepared(aurora_lab, colour, conn, "pooled")
+        assert caught.value.outcome is PREPARED
+        with pool.connection() as same:
+            same.execute("INSERT INTO t VALUES ('next')")
+        assert same is conn
+        with pool.connection() as same:
+            assert rows(same) == ["next"]
+            recovered(same)
+            assert rows(same) == ["next", "pooled"]
