@@ -1,4 +1,4 @@
-"""What a deadline does to a call of MySQL Connector's: shut its socket, for nothing else ends all its ways to wait."""
+"""What a deadline does to a call of MySQL Connector's: kill its statement, and shut its socket where that does not do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from time import monotonic
 from typing import Any
 
 from aurora_actors.actors.clock import Clock
-from aurora_actors.deadlines import NEVER
+from aurora_actors.deadlines import END_SECONDS, NEVER
 from aurora_actors.drivers.lines import Line
+from aurora_actors.drivers.mysql_killing import Killing
 from aurora_actors.drivers.mysql_session import line_of
+from aurora_actors.flow.io import Io
 
 __all__ = ["Alarm"]
 
@@ -27,23 +29,51 @@ class Alarm:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._line: Line | None = None
+        self._killing: Killing | None = None
         self._due = self._timer = NEVER
         self.rang = False
 
-    def set(self, conn: Any, due: float) -> None:
-        """The call that begins now has to end at *due*, on the clock of ``time.monotonic()``."""
+    def set(self, conn: Any, due: float, killing: Killing | None) -> None:
+        """The call that begins now has to end at *due*, on the clock of ``time.monotonic()``.
+
+        *killing*, if there is one, has until ``END_SECONDS`` after it.
+        """
         line = line_of(conn)
         with self._lock:
-            self._line, self._due, self.rang = line, due, False
+            self._line, self._killing, self._due, self.rang = line, killing, due, False
             if due >= self._timer:
                 return
             self._timer = due
         _clock.call_at(due, self._look)
 
-    def off(self) -> None:
-        """The call has ended: from here on nobody shuts anything."""
+    def ended(self) -> bool:
+        """The call has come back: whether it was ended. If not, nobody ends it from here on."""
         with self._lock:
-            line, self._line, self._due = self._line, None, NEVER
+            # A statement whose socket is shut is still to be killed.
+            return self.rang or self.killed()
+
+    def killed(self) -> bool:
+        """The same, whether by a KILL."""
+        return self._killing is not None and self._killing.is_sent()
+
+    async def settled(self, io: Io) -> bool:
+        """Whether the KILL has done what it was to, and meets no statement that comes."""
+        return self._killing is not None and await self._killing.done(io, self._due)
+
+    def sever(self) -> None:
+        """End the session: nothing more is to come of it."""
+        with self._lock:
+            self.rang = True
+            if self._line is not None:
+                self._line.sever()
+
+    def off(self, *, settled: bool = False) -> None:
+        """The call is over: from here on nobody shuts anything. *settled*: no KILL can meet the next statement."""
+        if not settled and not self.rang and self.killed():
+            # Whoever waited for it was interrupted himself.
+            self.sever()
+        with self._lock:
+            line, self._line, self._killing, self._due = self._line, None, None, NEVER
         if line is not None:
             line.close()
 
@@ -53,9 +83,11 @@ class Alarm:
             if due == NEVER:
                 return
             if due <= monotonic():
-                self._timer = NEVER
-                self.rang = True
-                if self._line is not None:
-                    self._line.sever()
-                return
+                if self._killing is None or not self._killing.begin():
+                    self._timer = NEVER
+                    self.rang = True
+                    if self._line is not None:
+                        self._line.sever()
+                    return
+                due = self._due = self._timer = due + END_SECONDS
         _clock.call_at(due, self._look)

@@ -16,12 +16,15 @@ from inspect import isawaitable
 from time import monotonic
 from typing import Any
 
+from mysql.connector.errors import Error
+
 from aurora_actors.actors.names import names
 from aurora_actors.actors.system import system
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
 from aurora_actors.drivers.base import Failure
 from aurora_actors.drivers.mysql_deadline import Alarm
-from aurora_actors.drivers.mysql_errors import SharedError
+from aurora_actors.drivers.mysql_errors import TIMED_OUT, SharedError
+from aurora_actors.drivers.mysql_killing import INTERRUPTED, Killing
 from aurora_actors.drivers.mysql_reading import (
     COMMITS,
     NAMES,
@@ -45,7 +48,15 @@ from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.recovering import tries_again
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
-from aurora_actors.model.mysql_statements import commits, effects_of, looks_back, prepares, used_database
+from aurora_actors.model.mysql_statements import (
+    commits,
+    effects_of,
+    is_alone,
+    looks_back,
+    may_be_killed,
+    prepares,
+    used_database,
+)
 from aurora_actors.model.outcome import Operation
 from aurora_actors.model.session_state import Session
 from aurora_actors.proxies.proxy import Proxy
@@ -246,7 +257,7 @@ class Link(Tie):
         alarm = None
         if until != NEVER:
             alarm = self._alarm = self._alarm or Alarm()
-            alarm.set(conn, until)
+            alarm.set(conn, until, self._killing(conn, name, text))
         self.busy_since = began
         proxy = self.proxy
         if proxy is not None and proxy.look_after != NEVER:
@@ -254,19 +265,88 @@ class Link(Tie):
             system.clock.call_at(began + proxy.look_after, partial(self._look, began))
         try:
             result = perform()
-            return await result if isawaitable(result) else result
+            result = await result if isawaitable(result) else result
         except BaseException as error:
-            if alarm is not None and alarm.rang and isinstance(error, Exception):
-                operation = self._operation(status_of(conn), name, text, refused=False)
-                shut(conn)
-                self.leave()
-                raise self.late(operation, began, closed=True) from error
+            if alarm is not None and isinstance(error, Exception) and alarm.ended():
+                raise await self._cut_off(conn, alarm, name, text, began, error, perform) from error
             await self.failed(conn, error, name, args)
             raise
+        else:
+            if alarm is not None and alarm.killed():
+                # What it says may be what the KILL made of it, as of SLEEP() and GET_LOCK().
+                raise await self._cut_off(conn, alarm, name, text, began, None, perform)
+            return result
         finally:
             self.busy_since = 0.0
             if alarm is not None:
                 alarm.off()
+
+    def _killing(self, conn: Any, name: str, text: str) -> Killing | None:
+        """What kills the statement of a call at the deadline; None: nothing does."""
+        proxy, handle = self.proxy, conn._aa_handle
+        if not (text or name == "get_rows") or not may_be_killed(text) or proxy is None:
+            return None
+        if handle is None or handle.number is None:
+            return None
+        return Killing(proxy, handle, alone=_is_alone(conn, name, text))
+
+    async def _cut_off(
+        self, conn: Any, alarm: Alarm, name: str, text: str, began: float, error: Exception | None, perform: Any
+    ) -> Exception:
+        """The error for a call that its deadline has ended, and that came back with *error* or with a result.
+
+        The session goes on only where one statement was killed outside a transaction, and its answer is read to the end.
+        """
+        goes_on = False
+        try:
+            if error is None:
+                error = await self._rest(conn, perform.args[0])
+            alone, number = _is_alone(conn, name, text), getattr(error, "errno", None)
+            operation = self._operation(status_of(conn), name, text, refused=alone and number in INTERRUPTED)
+            if alone and (error is None or number in INTERRUPTED):
+                goes_on = await self._goes_on(conn, alarm)
+        finally:
+            if not goes_on:
+                alarm.sever()
+                shut(conn)
+                self.leave()
+        if goes_on and error is None:
+            # It was done, whatever the KILL has made of it, and nobody undoes it.
+            operation = replace(operation, autocommit=True)
+        raised: Any = self.late(operation, began, closed=not goes_on)
+        raised.__cause__ = error
+        if goes_on:
+            raised.errno = TIMED_OUT
+        made: Exception = raised
+        return made
+
+    async def _rest(self, conn: Any, cursor: Any) -> Exception | None:
+        """Read what is left of a result whose columns came before the KILL, which is told of where the rows end."""
+        if not conn.unread_result:
+            return None
+        if cursor in self.cursors:
+            _cure(cursor)
+        try:
+            rows = conn.get_rows()
+            if isawaitable(rows):
+                await rows
+        except (Error, OSError) as error:
+            return error
+        return None
+
+    async def _goes_on(self, conn: Any, alarm: Alarm) -> bool:
+        """Whether the KILL has come back, and nothing is open or still to be read."""
+        if self.proxy is None or not await alarm.settled(self.proxy.io) or not at_rest(conn):
+            return False
+        try:
+            # Says what an error does not: whether the statement has left a transaction open.
+            answer = conn.cmd_ping()
+            if isawaitable(answer):
+                await answer
+        except (Error, OSError):
+            return False
+        alarm.off(settled=True)
+        return not alarm.rang
 
     def _look(self, began: float) -> None:
         if self.proxy is not None and self.busy_since == began:
@@ -292,6 +372,11 @@ class Link(Tie):
         if made.commits and not refused:
             self._doubt = made
         return made
+
+
+def _is_alone(conn: Any, name: str, text: str) -> bool:
+    """Whether a call is one statement, outside a transaction, which the server does as a whole or not at all."""
+    return name in ("execute", "cmd_query") and not status_of(conn) & IN_TRANSACTION and is_alone(text)
 
 
 NO_LINK = Link()

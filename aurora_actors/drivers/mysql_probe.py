@@ -13,7 +13,7 @@ from mysql.connector.errors import ConnectionTimeoutError, Error
 from aurora_actors.drivers.base import Place, Probing
 from aurora_actors.drivers.mysql_server import LOGIN_SECONDS, PREAMBLE, LoggedIn, MysqlProbe, refused, watching
 
-__all__ = ["logged_in"]
+__all__ = ["connected", "logged_in"]
 
 _NOT_FOR_PROBES = frozenset(
     {"compress", "init_command", "autocommit", "converter_class", "raw", "buffered", "read_timeout", "write_timeout"}
@@ -23,7 +23,7 @@ _NOT_FOR_PROBES = frozenset(
 
 async def logged_in(parameters: Mapping[str, Any], place: Place, sockets: Probing) -> MysqlProbe:
     """A session of its own. Raises ``ProbeError``; cancelled, it leaves nothing open."""
-    return await watching(partial(_connected, parameters, place), sockets)
+    return await watching(partial(connected, parameters, place), sockets)
 
 
 class _Connection(MySQLConnection):
@@ -50,7 +50,8 @@ class _Connection(MySQLConnection):
         self.cmd_query(PREAMBLE)
 
 
-def _connected(parameters: Mapping[str, Any], place: Place) -> LoggedIn:
+def connected(parameters: Mapping[str, Any], place: Place) -> LoggedIn:
+    """Log in, which blocks. Raises ``ProbeError``."""
     known = {key: value for key, value in parameters.items() if key not in _NOT_FOR_PROBES}
     attributes = {**(known.pop("conn_attrs", None) or {}), "program_name": "aurora_actors-monitor"}
     limit = min(float(known.pop("connection_timeout", None) or LOGIN_SECONDS), LOGIN_SECONDS)

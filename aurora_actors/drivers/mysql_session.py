@@ -56,11 +56,16 @@ _OF_OBJECT = ("_aa_link", "_cursors")
 
 
 class Handle(NamedTuple):
-    """Which socket a session has: its descriptor as it was at connect, the file it stood for, and the other end."""
+    """Which socket a session has: its descriptor as it was at connect, the file it stood for, and both ends.
+
+    ``number``: the session's own, as its server, or a proxy, gave it.
+    """
 
     descriptor: int
     inode: int
     peer: tuple[str, int] | None
+    own: tuple[str, int] | None = None
+    number: int | None = None
 
 
 def handle_of(conn: Any) -> Handle | None:
@@ -73,7 +78,7 @@ def handle_of(conn: Any) -> Handle | None:
         if not stat.S_ISSOCK(status.st_mode):
             return None
         with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-            peer = duplicate.getpeername()
+            peer, own = duplicate.getpeername(), duplicate.getsockname()
     except OSError:
         return None
     if conn._unix_socket:
@@ -81,7 +86,7 @@ def handle_of(conn: Any) -> Handle | None:
     # The port is all that can be checked: a front or an address translation may stand between.
     if not isinstance(peer, tuple) or (peer[1] != conn._port and not hasattr(conn, "_socket")):
         return None
-    return Handle(descriptor, status.st_ino, (peer[0], peer[1]))
+    return Handle(descriptor, status.st_ino, (peer[0], peer[1]), (own[0], own[1]), conn.connection_id)
 
 
 def line_of(conn: Any) -> Line | None:

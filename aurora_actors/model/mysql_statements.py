@@ -11,7 +11,9 @@ import re
 from aurora_actors.model.session import LONGEST_TEXT
 from aurora_actors.model.session_state import Effect
 
-__all__ = ["commits", "effects_of", "leaves_nothing", "looks_back", "prepares", "used_database"]
+__all__ = [
+    "commits", "effects_of", "is_alone", "leaves_nothing", "looks_back", "may_be_killed", "prepares", "used_database",
+]  # fmt: skip
 
 # `/*! … */` is no comment: the server runs it.
 _BLANK = r"(?:\s|--[^\n]*\n|\#[^\n]*\n|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)*+"
@@ -43,6 +45,7 @@ _TELLTALE = re.compile(
     r"|lastval|nextval|setval|\band\s+chain\b|\block\s+tables?\b|/\*M?!",
     re.IGNORECASE,
 )
+_COMMIT = re.compile(r"commit\b|\bxa\b", re.IGNORECASE)
 _LOOKS_BACK = re.compile(
     r"last_insert_id|found_rows|row_count|lastval|\bshow\s+(?:warnings|errors|count)|get\s+diagnostics", re.IGNORECASE
 )
@@ -89,6 +92,16 @@ def commits(text: str, *, in_transaction: bool) -> bool:
 def prepares(text: str) -> bool:
     """Whether *text* prepares an XA transaction, which outlives its session from then on."""
     return _PREPARES.search(text) is not None
+
+
+def is_alone(text: str) -> bool:
+    """Whether *text* is one statement that commits nothing, so that the server does it as a whole or not at all."""
+    return len(text) <= LONGEST_TEXT and len(_parts(text)) == 1 and not commits(text, in_transaction=True)
+
+
+def may_be_killed(text: str) -> bool:
+    """Whether nothing in *text* may be a COMMIT, which a KILL would leave nobody knows where. Empty: there is no text."""
+    return len(text) <= LONGEST_TEXT and _COMMIT.search(text) is None
 
 
 def used_database(text: str) -> str | None:
