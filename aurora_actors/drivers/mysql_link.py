@@ -196,8 +196,7 @@ class Link(Tie):
 
     def take(self, conn: Any, spare: Any) -> None:
         """Go on with *spare*."""
-        for cursor in list(self.cursors):
-            _cure(cursor)
+        self._cure_all()
         self.leave()
         exchange(conn, spare)
         if self.proxy is not None:
@@ -310,6 +309,7 @@ class Link(Tie):
                 alarm.sever()
                 shut(conn)
                 self.leave()
+                self._cure_all()
         if goes_on and error is None:
             # It was done, whatever the KILL has made of it, and nobody undoes it.
             operation = replace(operation, autocommit=True)
@@ -319,6 +319,10 @@ class Link(Tie):
             raised.errno = TIMED_OUT
         made: Exception = raised
         return made
+
+    def _cure_all(self) -> None:
+        for cursor in list(self.cursors):
+            _cure(cursor)
 
     async def _rest(self, conn: Any, cursor: Any) -> Exception | None:
         """Read what is left of a result whose columns came before the KILL, which is told of where the rows end."""
@@ -340,7 +344,7 @@ class Link(Tie):
             return False
         try:
             # Says what an error does not: whether the statement has left a transaction open.
-            answer = conn.cmd_ping()
+            answer = conn.ping()
             if isawaitable(answer):
                 await answer
         except (Error, OSError):

@@ -25,11 +25,12 @@ class Relay:
     """Stands before the host that writes now. ``lose`` says where the next marked COMMIT is lost: ``there`` or ``back``.
 
     Then ``meanwhile`` happens, and the application's side is closed; ``deliver`` gives the server what was held back.
+    New connections go where it ``leads_to``.
     """
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._before = lab.address(lab.writer)
+        self._before = self.leads_to = lab.address(lab.writer)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.lose = ""
         self.meanwhile: Callable[[], object] = bool
@@ -77,7 +78,7 @@ class Relay:
 
     def _pass_on(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            server = socket.create_connection(self._before, CONNECT_SECONDS)
+            server = socket.create_connection(self.leads_to, CONNECT_SECONDS)
             try:
                 self._pass_both_ways(client, server)
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aurora_actors.model.mysql_statements import commits, effects_of, leaves_nothing, used_database
+from aurora_actors.model.mysql_statements import commits, effects_of, is_alone, leaves_nothing, may_be_killed, used_database
 from aurora_actors.model.session import LONGEST_TEXT
 
 
@@ -175,3 +175,31 @@ def test_a_setting_can_be_replayed(text: str, keys: list[str]) -> None:
 )
 def test_what_is_not_fully_understood_is_not_replayed(text: str) -> None:
     assert effects_of(text) is None
+
+
+@pytest.mark.parametrize("text", ["SELECT 1", "SELECT 1;", "/* why */ UPDATE t SET v = 1 -- done", "LOAD DATA INFILE 'f'"])
+def test_one_statement_is_done_as_a_whole_or_not_at_all(text: str) -> None:
+    assert is_alone(text)
+    assert may_be_killed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "SELECT 1; SELECT 2", "CALL p()", "ALTER TABLE t ADD w int", "BEGIN", "SELECT ';'", "/*!50000 SELECT */ 1"),
+        f"INSERT INTO t VALUES ('{'x' * LONGEST_TEXT}')",
+    ],
+)
+def test_what_may_be_done_by_half_is_not_alone(text: str) -> None:
+    assert not is_alone(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("COMMIT", "SELECT 1; commit", "/*!50000COMMIT*/", "XA COMMIT 'x'", "xa prepare 'x'", "SET autocommit = 1"),
+        f"{' ' * LONGEST_TEXT}COMMIT",
+    ],
+)
+def test_a_commit_is_not_killed(text: str) -> None:
+    assert not may_be_killed(text)
