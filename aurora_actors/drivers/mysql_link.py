@@ -380,7 +380,9 @@ class Link(Tie):
 
 def _is_alone(conn: Any, name: str, text: str) -> bool:
     """Whether a call is one statement, outside a transaction, which the server does as a whole or not at all."""
-    return name in ("execute", "cmd_query") and not status_of(conn) & IN_TRANSACTION and is_alone(text)
+    if name not in ("execute", "cmd_query") or conn._get_warnings:
+        return False  # the driver's own SHOW WARNINGS may be what is interrupted
+    return not status_of(conn) & IN_TRANSACTION and is_alone(text)
 
 
 NO_LINK = Link()

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from aurora_actors.dialects.mysql import AuroraMysql, Mysql
+from aurora_actors.drivers.mysql_deadline import Alarm
 from aurora_actors.drivers.mysql_killing import Killing
 from aurora_actors.drivers.mysql_session import Handle
 from aurora_actors.model.hosts import Host
@@ -80,3 +81,16 @@ def test_a_call_that_has_come_back_is_not_killed() -> None:
     ended = killing()
     assert not ended.is_sent()
     assert not ended._turn.set_result(None)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_kill_that_nobody_waited_for_meets_no_other_statement(settled: bool) -> None:
+    """As where Ctrl-C comes meanwhile: the C extension would go on with the session."""
+    alarm, done = Alarm(), list[str]()
+    sent = killing()
+    assert sent._turn.set_result(None)
+    alarm._line = cast("Any", SimpleNamespace(sever=lambda: done.append("shut"), close=lambda: done.append("forgotten")))
+    alarm._killing = sent
+    alarm.off(settled=settled)
+    alarm.off()
+    assert done == (["forgotten"] if settled else ["shut", "forgotten"])

@@ -139,6 +139,16 @@ async def test_what_may_commit_by_itself_does_not_go_on_either(
 
 
 @in_every_face
+async def test_the_driver_s_question_for_warnings_is_a_statement_too(
+    aurora_mysql_lab: MysqlLab, face: Face, table: None
+) -> None:
+    async with face.connection(aurora_mysql_lab, get_warnings=True) as conn:
+        error = await ended(SHORT, conn, f"UPDATE t SET v = 1 + SLEEP({LONG})")
+        assert error.outcome is Outcome.UNKNOWN
+        eventually(lambda: told(aurora_mysql_lab, BUSY) == [])
+
+
+@in_every_face
 async def test_rows_that_are_waited_for_do_not_come_any_more(aurora_mysql_lab: MysqlLab, face: Face, table: None) -> None:
     first = "SELECT REPEAT('x', 1000000)"  # fills the server's buffer
     async with face.connection(aurora_mysql_lab) as conn:
