@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -29,18 +30,19 @@ class Alarm:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._line: Line | None = None
+        self._kills: Callable[[], Killing | None] | None = None
         self._killing: Killing | None = None
         self._due = self._timer = NEVER
         self.rang = False
 
-    def set(self, conn: Any, due: float, killing: Killing | None) -> None:
+    def set(self, conn: Any, due: float, kills: Callable[[], Killing | None]) -> None:
         """The call that begins now has to end at *due*, on the clock of ``time.monotonic()``.
 
-        *killing*, if there is one, has until ``END_SECONDS`` after it.
+        What *kills* gives then, if anything, has ``END_SECONDS`` more. Any thread may call it.
         """
         line = line_of(conn)
         with self._lock:
-            self._line, self._killing, self._due, self.rang = line, killing, due, False
+            self._line, self._kills, self._killing, self._due, self.rang = line, kills, None, due, False
             if due >= self._timer:
                 return
             self._timer = due
@@ -48,13 +50,16 @@ class Alarm:
 
     def ended(self) -> bool:
         """The call has come back: whether it was ended. If not, nobody ends it from here on."""
-        with self._lock:
-            # A statement whose socket is shut is still to be killed.
-            return self.rang or self.killed()
+        # A statement whose socket is shut is still to be killed.
+        return self.rang or self.killed()
 
     def killed(self) -> bool:
         """The same, whether by a KILL."""
-        return self._killing is not None and self._killing.is_sent()
+        with self._lock:
+            sent = self._killing is not None and self._killing.is_sent()
+            if not sent:
+                self._kills, self._due = None, NEVER
+            return sent
 
     async def settled(self, io: Io) -> bool:
         """Whether the KILL has done what it was to, and meets no statement that comes."""
@@ -63,9 +68,7 @@ class Alarm:
     def sever(self) -> None:
         """End the session: nothing more is to come of it."""
         with self._lock:
-            self.rang = True
-            if self._line is not None:
-                self._line.sever()
+            self._shut()
 
     def off(self, *, settled: bool = False) -> None:
         """The call is over: from here on nobody shuts anything. *settled*: no KILL can meet the next statement."""
@@ -77,17 +80,22 @@ class Alarm:
         if line is not None:
             line.close()
 
+    def _shut(self) -> None:
+        self.rang = True
+        if self._line is not None:
+            self._line.sever()
+
     def _look(self) -> None:
         with self._lock:
             due = self._timer = self._due
             if due == NEVER:
                 return
             if due <= monotonic():
-                if self._killing is None or not self._killing.begin():
+                kills, self._kills = self._kills, None
+                self._killing = self._killing or (kills() if kills is not None else None)
+                if kills is None or self._killing is None or not self._killing.begin():
                     self._timer = NEVER
-                    self.rang = True
-                    if self._line is not None:
-                        self._line.sever()
+                    self._shut()
                     return
                 due = self._due = self._timer = due + END_SECONDS
         _clock.call_at(due, self._look)

@@ -53,13 +53,11 @@ class Killing:
         self._turn: Reply[None] = Reply()
 
     def begin(self) -> bool:
-        """The deadline has come. Any thread, which does not wait; False: it has begun before, or cannot."""
-        if self._reply is not None:
-            return False
+        """Any thread, which does not wait. False: this process can start no more threads."""
         try:
             _, self._reply = on_worker(self._kill)
         except RuntimeError:
-            return False  # this process can start no more threads
+            return False
         return True
 
     def is_sent(self) -> bool:

@@ -37,6 +37,7 @@ from aurora_actors.drivers.mysql_reading import (
 )
 from aurora_actors.drivers.mysql_server import AUTOCOMMIT, IN_TRANSACTION
 from aurora_actors.drivers.mysql_session import (
+    Handle,
     at_rest,
     drop,
     exchange,
@@ -256,7 +257,7 @@ class Link(Tie):
         alarm = None
         if until != NEVER:
             alarm = self._alarm = self._alarm or Alarm()
-            alarm.set(conn, until, self._killing(conn, name, text))
+            alarm.set(conn, until, partial(self._killing, conn._aa_handle, name, text, outside=_is_outside(conn)))
         self.busy_since = began
         proxy = self.proxy
         if proxy is not None and proxy.look_after != NEVER:
@@ -280,14 +281,13 @@ class Link(Tie):
             if alarm is not None:
                 alarm.off()
 
-    def _killing(self, conn: Any, name: str, text: str) -> Killing | None:
-        """What kills the statement of a call at the deadline; None: nothing does."""
-        proxy, handle = self.proxy, conn._aa_handle
-        if not (text or name == "get_rows") or not may_be_killed(text) or proxy is None:
+    def _killing(self, handle: Handle | None, name: str, text: str, *, outside: bool) -> Killing | None:
+        """What kills the statement of a call, whose deadline has come; None: nothing does. Any thread."""
+        if not (text or name == "get_rows") or not may_be_killed(text) or self.proxy is None:
             return None
         if handle is None or handle.number is None:
             return None
-        return Killing(proxy, handle, alone=_is_alone(conn, name, text))
+        return Killing(self.proxy, handle, alone=outside and _is_alone(name, text))
 
     async def _cut_off(
         self, conn: Any, alarm: Alarm, name: str, text: str, began: float, error: Exception | None, perform: Any
@@ -300,7 +300,7 @@ class Link(Tie):
         try:
             if error is None:
                 error = await self._rest(conn, perform.args[0])
-            alone, number = _is_alone(conn, name, text), getattr(error, "errno", None)
+            alone, number = _is_outside(conn) and _is_alone(name, text), getattr(error, "errno", None)
             operation = self._operation(status_of(conn), name, text, refused=alone and number in INTERRUPTED)
             if alone and (error is None or number in INTERRUPTED):
                 goes_on = await self._goes_on(conn, alarm)
@@ -378,11 +378,14 @@ class Link(Tie):
         return made
 
 
-def _is_alone(conn: Any, name: str, text: str) -> bool:
-    """Whether a call is one statement, outside a transaction, which the server does as a whole or not at all."""
-    if name not in ("execute", "cmd_query") or conn._get_warnings:
-        return False  # the driver's own SHOW WARNINGS may be what is interrupted
-    return not status_of(conn) & IN_TRANSACTION and is_alone(text)
+def _is_outside(conn: Any) -> bool:
+    """Whether a statement is in no transaction, and the driver does not ask for warnings after it, in words of its own."""
+    return not (status_of(conn) & IN_TRANSACTION or conn._get_warnings)
+
+
+def _is_alone(name: str, text: str) -> bool:
+    """Whether a call is one statement, which outside a transaction the server does as a whole or not at all."""
+    return name in ("execute", "cmd_query") and is_alone(text)
 
 
 NO_LINK = Link()
