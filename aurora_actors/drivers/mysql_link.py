@@ -16,8 +16,6 @@ from inspect import isawaitable
 from time import monotonic
 from typing import Any
 
-from mysql.connector.errors import Error
-
 from aurora_actors.actors.names import names
 from aurora_actors.actors.system import system
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
@@ -40,6 +38,7 @@ from aurora_actors.drivers.mysql_session import (
     Handle,
     at_rest,
     drop,
+    error_of,
     exchange,
     going_to,
     shut,
@@ -330,24 +329,14 @@ class Link(Tie):
             return None
         if cursor in self.cursors:
             _cure(cursor)
-        try:
-            rows = conn.get_rows()
-            if isawaitable(rows):
-                await rows
-        except (Error, OSError) as error:
-            return error
-        return None
+        return await error_of(conn.get_rows)
 
     async def _goes_on(self, conn: Any, alarm: Alarm) -> bool:
         """Whether the KILL has come back, and nothing is open or still to be read."""
         if self.proxy is None or not await alarm.settled(self.proxy.io) or not at_rest(conn):
             return False
-        try:
-            # Says what an error does not: whether the statement has left a transaction open.
-            answer = conn.ping()
-            if isawaitable(answer):
-                await answer
-        except (Error, OSError):
+        # Says what an error does not: whether the statement has left a transaction open.
+        if await error_of(conn.ping) is not None:
             return False
         alarm.off(settled=True)
         return not alarm.rang

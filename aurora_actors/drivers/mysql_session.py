@@ -10,8 +10,9 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from inspect import isawaitable
 from typing import Any, NamedTuple
 
 from mysql.connector import Error
@@ -25,6 +26,7 @@ __all__ = [
     "Handle",
     "at_rest",
     "drop",
+    "error_of",
     "exchange",
     "going_to",
     "handle_of",
@@ -159,6 +161,17 @@ def drop(conn: Any) -> None:
     if hasattr(conn._socket, "sock"):
         with suppress(OSError, Error):
             conn._socket.close_connection()
+
+
+async def error_of(call: Callable[[], Any]) -> Exception | None:
+    """What a call of the driver's fails with, in either colour; None: it succeeds."""
+    try:
+        answer = call()
+        if isawaitable(answer):
+            await answer
+    except (Error, OSError) as error:
+        return error
+    return None
 
 
 def exchange(conn: Any, spare: Any) -> None:
