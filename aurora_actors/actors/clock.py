@@ -59,9 +59,13 @@ class Timer(Protocol):
 
 
 class Clock:
-    """The timer of the process, on ``time.monotonic()``. The first timer starts its one daemon thread."""
+    """The timer of the process, on ``time.monotonic()``. The first timer starts its one daemon thread.
 
-    def __init__(self) -> None:
+    *lingers*: the thread waits for more after the last timer. Else it ends with it, and a timer may come twice.
+    """
+
+    def __init__(self, *, lingers: bool = True) -> None:
+        self._lingers = lingers
         self.reset()
 
     def reset(self) -> None:
@@ -99,7 +103,12 @@ class Clock:
         self._set(due, None, fn)
 
     def _set(self, due: float, ref: Ref | None, message: object) -> None:
-        (self._timers or self._started()).put((due, next(self._counter), ref, message))
+        entry = (due, next(self._counter), ref, message)
+        timers = self._timers or self._started()
+        while not timers.put(entry):
+            with self._lock:
+                self._timers = None if self._timers is timers else self._timers
+            timers = self._started()
 
     def stop(self, seconds: float) -> bool:
         """Drop all timers and end the thread; False if it still runs after ``seconds``. A later timer starts anew."""
@@ -119,7 +128,7 @@ class Clock:
         on_fork(self.reset)  # before the lock is held for the first time: another thread may fork meanwhile
         with self._lock:
             if self._timers is None:
-                timers = _Timers()
+                timers = _Timers(self._lingers)
                 try:
                     timers.thread.start()
                 except BaseException:  # a signal handler's: whether the thread runs nobody knows
@@ -132,7 +141,9 @@ class Clock:
 class _Timers:
     """What one thread of a clock has before it. No lock: a signal handler may raise in :meth:`put`."""
 
-    def __init__(self) -> None:
+    def __init__(self, lingers: bool) -> None:
+        self._waits = True
+        self._lingers = lingers
         self._new: deque[_Entry] = deque()
         self._heap: list[_Entry] = []
         self._woken: SimpleQueue[None] = SimpleQueue()
@@ -149,16 +160,19 @@ class _Timers:
         self.thread.join(seconds)
         return not self.thread.is_alive()
 
-    def put(self, entry: _Entry) -> None:
-        """Any thread."""
+    def put(self, entry: _Entry) -> bool:
+        """Any thread. False: the thread is ending, and may not have seen it."""
         self._new.append(entry)
-        # Put first, look second; the thread says first when it wakes up, and looks second.
+        # Put first, look second; the thread says first when it wakes up, or ends, and looks second.
         if entry[0] < self._wakes_at:
             self._woken.put(None)
+        return self._waits
 
     def _run(self) -> None:
+        began = False
         while True:
             due = self._pop_due()
+            began = began or bool(due or self._heap)
             for at, _, ref, message in due:
                 if at == END[0]:
                     return
@@ -173,10 +187,18 @@ class _Timers:
                 del due
                 continue
             self._wakes_at = self._heap[0][0] if self._heap else math.inf
+            if began and not self._lingers and self._is_over():
+                return
             if not self._new:
                 with suppress(Empty):
                     self._woken.get(timeout=min(max(0.0, self._wakes_at - monotonic()), LONGEST_WAIT_SECONDS))
             self._wakes_at = -math.inf
+
+    def _is_over(self) -> bool:
+        """Whether nothing is to come; from then on ``put`` says so. What comes at this very moment may be met twice."""
+        self._waits = bool(self._heap)
+        self._waits = self._waits or bool(self._new)
+        return not self._waits
 
     def _pop_due(self) -> list[_Entry]:
         while self._new:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from aurora_actors.actors.clock import Clock
+from aurora_actors.actors.system import system
 from aurora_actors.deadlines import END_SECONDS, NEVER
 from aurora_actors.drivers.lines import Line
 from aurora_actors.drivers.mysql_killing import Killing
@@ -16,9 +17,9 @@ from aurora_actors.flow.io import Io
 
 __all__ = ["Alarm"]
 
-_clock = Clock()
-"""One thread for the deadlines of all connections, which the first deadline starts. Not the clusters' own clock: that one
-forgets everything when the last cluster is."""
+_clock = Clock(lingers=False)
+"""One thread for the deadlines of all connections, which ends with the last of them. Not the clusters' own clock: that one
+forgets everything when the last cluster is, or, on demand, the last call."""
 
 
 class Alarm:
@@ -27,8 +28,9 @@ class Alarm:
     ``set`` and ``off`` are called by whoever uses the connection. However many calls there are, one timer of it is due.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_demand: bool = False) -> None:
         self._lock = threading.Lock()
+        self._on_demand = on_demand
         self._line: Line | None = None
         self._kills: Callable[[], Killing | None] | None = None
         self._killing: Killing | None = None
@@ -46,7 +48,7 @@ class Alarm:
             if due >= self._timer:
                 return
             self._timer = due
-        _clock.call_at(due, self._look)
+        self._call_at(due)
 
     def ended(self) -> bool:
         """The call has come back: whether it was ended. If not, nobody ends it from here on."""
@@ -77,6 +79,8 @@ class Alarm:
             self.sever()
         with self._lock:
             line, self._line, self._killing, self._due = self._line, None, None, NEVER
+            if self._on_demand:
+                self._timer = NEVER
         if line is not None:
             line.close()
 
@@ -98,4 +102,7 @@ class Alarm:
                     self._shut()
                     return
                 due = self._due = self._timer = due + END_SECONDS
-        _clock.call_at(due, self._look)
+        self._call_at(due)
+
+    def _call_at(self, due: float) -> None:
+        (system.clock if self._on_demand else _clock).call_at(due, self._look)

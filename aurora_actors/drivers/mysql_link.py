@@ -46,17 +46,9 @@ from aurora_actors.drivers.mysql_session import (
 )
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.recovering import tries_again
+from aurora_actors.model import mysql_statements as statements
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Host
-from aurora_actors.model.mysql_statements import (
-    commits,
-    effects_of,
-    is_alone,
-    looks_back,
-    may_be_killed,
-    prepares,
-    used_database,
-)
 from aurora_actors.model.outcome import Operation
 from aurora_actors.model.session_state import Session
 from aurora_actors.proxies.proxy import Proxy
@@ -143,8 +135,8 @@ class Link(Tie):
         if (on_demand or self.cell.view is not self.seen) and name in STARTS:
             await self._catch_up(conn, name, text)
         harmed = bool(text) and not harmless(text)
-        effects = effects_of(text) if harmed else ()
-        if effects is None and used_database(text) is None:
+        effects = statements.effects_of(text) if harmed else ()
+        if effects is None and statements.used_database(text) is None:
             self.clean = False
         operation = Operation(NAMES.get(name, name), text)
         result = await self.executed(operation, partial(self._performed, conn, name, args, perform))
@@ -152,10 +144,10 @@ class Link(Tie):
             self.gone = None
         if harmed:
             # MySQL lets go of it at once, and MariaDB keeps it in its session.
-            self._has_prepared = prepares(text) and bool(status_of(conn) & IN_TRANSACTION)
+            self._has_prepared = statements.prepares(text) and bool(status_of(conn) & IN_TRANSACTION)
         if effects:
             self.session = self.session.after(effects, in_transaction=False)
-        elif harmed and (database := used_database(text)) is not None:
+        elif harmed and (database := statements.used_database(text)) is not None:
             conn._aa_database = database
         return result
 
@@ -238,7 +230,7 @@ class Link(Tie):
         if proxy.stale:
             if not at_rest(conn):
                 return
-            self.clean = self.clean and not looks_back(text)
+            self.clean = self.clean and not statements.looks_back(text)
             if not await self.caught_up(Operation(NAMES.get(name, name), text, sent=False)):
                 return
         # Once for each view: what it says has been acted on.
@@ -255,7 +247,7 @@ class Link(Tie):
             until = began + END_SECONDS
         alarm = None
         if until != NEVER:
-            alarm = self._alarm = self._alarm or Alarm()
+            alarm = self._alarm = self._alarm or Alarm(on_demand=self.proxy is not None and self.proxy.on_demand)
             alarm.set(conn, until, partial(self._killing, conn._aa_handle, name, text, outside=_is_outside(conn)))
         self.busy_since = began
         proxy = self.proxy
@@ -282,7 +274,7 @@ class Link(Tie):
 
     def _killing(self, handle: Handle | None, name: str, text: str, *, outside: bool) -> Killing | None:
         """What kills the statement of a call, whose deadline has come; None: nothing does. Any thread."""
-        if not (text or name == "get_rows") or not may_be_killed(text) or self.proxy is None:
+        if not (text or name == "get_rows") or not statements.may_be_killed(text) or self.proxy is None:
             return None
         if handle is None or handle.number is None:
             return None
@@ -351,13 +343,15 @@ class Link(Tie):
             # Of the session nothing is left but the driver's memory, in which its transaction is still open.
             return self._doubt if name in ("commit", "rollback") else replace(self._doubt, token="")
         in_transaction = bool(status & IN_TRANSACTION)
+        commits = bool(text) and statements.commits(text, in_transaction=in_transaction)
+        commits = commits or name in COMMITS or self._has_prepared
         marker = self.proxy.marker if self.proxy is not None else None
         made = Operation(
             NAMES.get(name, name),
             text,
             in_transaction=in_transaction,
             autocommit=bool(status & AUTOCOMMIT),
-            commits=name in COMMITS or self._has_prepared or bool(text and commits(text, in_transaction=in_transaction)),
+            commits=commits,
             sent=in_transaction or name not in SENDS_NOTHING,
             refused=refused,
             token=marker.sent if marker is not None and name == "commit" else "",
@@ -374,7 +368,7 @@ def _is_outside(conn: Any) -> bool:
 
 def _is_alone(name: str, text: str) -> bool:
     """Whether a call is one statement, which outside a transaction the server does as a whole or not at all."""
-    return name in ("execute", "cmd_query") and is_alone(text)
+    return name in ("execute", "cmd_query") and statements.is_alone(text)
 
 
 NO_LINK = Link()

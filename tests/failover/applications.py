@@ -15,6 +15,7 @@ import psycopg
 import aurora_actors
 from aurora_actors import signals
 from aurora_actors.actors.system import system
+from aurora_actors.drivers import mysql_deadline
 from aurora_actors.lab import PostgresLab
 from aurora_actors.lab.engine import Server
 from tests.lab.sessions import eventually
@@ -94,8 +95,9 @@ def _unwatched(lab: PostgresLab, host: str) -> bool:
 
 
 def forget_clusters() -> None:
-    """Stop whatever runs in this process for clusters."""
+    """Stop whatever runs in this process for clusters, and for deadlines that are over."""
     system.stop(STOP_SECONDS)
+    mysql_deadline._clock.stop(STOP_SECONDS)
 
 
 def our_threads() -> list[str]:
