@@ -55,8 +55,9 @@ HARMLESS: set[str] = set()
 def failure_of(error: BaseException) -> Failure:
     """What *error* says by its number: classes differ between the variants, and SQLSTATEs tell nothing here."""
     if isinstance(error, ReadTimeoutError | WriteTimeoutError):
-        # The application's own limit. What it leaves behind is another matter.
-        return Failure(None, False)
+        # The application's own limit, whatever it leaves behind; with a number it is the kernel that gave the path up
+        # (ETIMEDOUT), which the driver does not tell apart.
+        return Failure(None, getattr(error.__cause__, "errno", None) is not None)
     if isinstance(error, OSError | ConnectionTimeoutError):
         # The latter: a host that said nothing to a login, which the driver gives the number of a statement that took long.
         return Failure(None, True)

@@ -16,7 +16,7 @@ import pytest
 from mysql.connector.constants import RefreshOption
 
 from aurora_actors import FailoverError, FailoverSuccessError, Outcome, TransactionResolutionUnknownError
-from aurora_actors.lab import MysqlLab
+from aurora_actors.lab import LabError, MysqlLab
 from tests.failover.mysql_faces import Face, begun, done, in_every_face, query, where
 
 TAKEN = "SELECT GET_LOCK('taken', 60)"
@@ -189,3 +189,27 @@ async def test_a_session_killed_in_its_transaction_before(aurora_mysql_lab: Mysq
             await done(call(conn))
         assert (type(caught.value).__name__, caught.value.outcome) == ("TransactionResolutionUnknownError", outcome)
         assert await query(conn, "SELECT * FROM t") == []
+
+
+@in_every_face
+async def test_the_kernel_that_gives_a_path_up_is_no_read_timeout(aurora_mysql_lab: MysqlLab, face: Face) -> None:
+    """Since Python 3.10 its ETIMEDOUT is a ``TimeoutError`` as well, which the driver takes for the application's limit."""
+    lost = {"failure_detection_time_ms": 1000, "failure_detection_interval_ms": 500, "failure_detection_count": 2}
+    async with face.connection(aurora_mysql_lab, autocommit=False, **lost) as conn:
+        cursor = await done(conn.cursor())
+        await done(cursor.execute("CREATE TABLE t (id int)"))
+        await done(cursor.execute("INSERT INTO t VALUES (1)"))
+        call = begun(face, lambda: cursor.execute("SELECT SLEEP(60)"))
+        async with face.connection(aurora_mysql_lab) as other:
+            asleep = f"SELECT 1 FROM information_schema.processlist WHERE id = {conn.connection_id} AND state = 'User sleep'"
+            while not await query(other, asleep):
+                assert not call.ended
+        try:
+            aurora_mysql_lab.cut_flow(aurora_mysql_lab.writer)
+        except LabError as error:
+            pytest.skip(str(error))
+        raised = await call.end()
+        assert isinstance(raised, TransactionResolutionUnknownError), raised
+        assert raised.outcome is Outcome.ROLLED_BACK
+        assert raised.host is not None
+        assert raised.host.id == await where(conn) == aurora_mysql_lab.writer
