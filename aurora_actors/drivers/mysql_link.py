@@ -141,7 +141,7 @@ class Link(Tie):
         operation = Operation(NAMES.get(name, name), text)
         result = await self.executed(operation, partial(self._performed, conn, name, args, perform))
         if text or name in COMMITS or name in _CLEANS_UP or name == "start_transaction":
-            self.gone = None
+            self.gone = False
         if harmed:
             # MySQL lets go of it at once, and MariaDB keeps it in its session.
             self._has_prepared = statements.prepares(text) and bool(status_of(conn) & IN_TRANSACTION)
@@ -166,11 +166,14 @@ class Link(Tie):
             return self._operation(status, name, text_of(name, args), refused=fault is Fault.READ_ONLY)
 
         raised = await self.answer(error, failure_of(error), operation)
-        if self.gone is not None:
+        if self.gone:
             # The long way, until something succeeds.
             self.seen = None
-        if raised is not error:
-            raise raised from raised.__cause__ or error
+        try:
+            if raised is not error:
+                raise raised from raised.__cause__ or error
+        finally:
+            del raised  # else its traceback holds this frame, and this frame it
 
     async def reconnected(self, conn: Any, name: str, attempt: Callable[[], Any]) -> None:
         """The application wants a new session: with the same host, or, where that cannot be had, with one that will do."""
@@ -234,7 +237,7 @@ class Link(Tie):
             if not await self.caught_up(Operation(NAMES.get(name, name), text, sent=False)):
                 return
         # Once for each view: what it says has been acted on.
-        if self.gone is None and not proxy.executes:
+        if not self.gone and not proxy.executes:
             self.seen = view
 
     async def _performed(self, conn: Any, name: str, args: Arguments, perform: Callable[[], Any]) -> Any:

@@ -117,7 +117,7 @@ class Link(Tie):
 
     def _way(self, conn: Any, proxy: Proxy) -> None:
         """Whether calls may go the short way: not while the end of a transaction has to be seen."""
-        short = self.spare is None and self.gone is None and not self.session.pending and not proxy.executes
+        short = self.spare is None and not self.gone and not self.session.pending and not proxy.executes
         conn._aa_seen = self._seen if short else None
 
     async def _guarded(self, conn: Any, gen: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -149,8 +149,8 @@ class Link(Tie):
         else:
             if effects is None or effects or self.session.pending:
                 self._took_effect(conn, gen.__name__, found, effects)
-            if self.gone is not None and self.proxy is not None:
-                self.gone = None
+            if self.gone and self.proxy is not None:
+                self.gone = False
                 self._way(conn, self.proxy)
             return result
         finally:
@@ -243,10 +243,13 @@ class Link(Tie):
             # By its name it can be finished; a connection that goes on has nothing open, as after every loss.
             self.doubted = tpc
             conn._tpc = tpc if raised is error else None
-        if raised is error:
-            raise error
-        if not (pings and nothing_lost(raised)):
-            raise raised from raised.__cause__ or error
+        try:
+            if raised is error:
+                raise error
+            if not (pings and nothing_lost(raised)):
+                raise raised from raised.__cause__ or error
+        finally:
+            del raised, error  # else its traceback holds this frame, and this frame it
 
     async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
         if self.proxy is None:

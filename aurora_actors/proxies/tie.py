@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -25,13 +26,13 @@ __all__ = ["Tie", "nothing_lost"]
 
 
 class Tie:
-    """Of one guarded connection. ``outcome`` is the last error of ours that the application got; ``gone`` the same
-    until something has succeeded on the new session."""
+    """Of one guarded connection. ``outcome`` is the last error of ours that the application got; ``gone`` says that
+    nothing has succeeded on the new session since."""
 
     def __init__(self, proxy: Proxy | None) -> None:
         self.proxy = proxy
-        self.outcome: Exception | None = None
-        self.gone: Exception | None = None
+        self._outcome: Callable[[], Exception | None] = lambda: None
+        self.gone = False
         self.clean = True
         self.session = Session()
         self.lost_for_good = False
@@ -62,6 +63,18 @@ class Tie:
             self.proxy.closed()
 
     @property
+    def outcome(self) -> Exception | None:
+        """The object itself while the application has it, else one like it."""
+        return self._outcome()
+
+    @outcome.setter
+    def outcome(self, error: Exception) -> None:
+        # Its traceback has the application's frames, and what a pool gets back when those let go of it: this connection.
+        like = _untraced(error, error.__cause__)
+        alive = weakref.ref(error) if isinstance(error, errors.Error) else lambda: None
+        self._outcome = lambda: alive() or _untraced(like, like.__cause__)
+
+    @property
     def acts(self) -> bool:
         """Whether a plugin may bring the connection back, or elsewhere."""
         proxy = self.proxy
@@ -78,7 +91,10 @@ class Tie:
         silent = clean and nothing_lost(raised)
         if raised is not None and not silent:
             self.outcome = raised
-            raise raised
+            try:
+                raise raised
+            finally:
+                del raised  # else its traceback holds this frame, and this frame it
         return not proxy.stale
 
     async def answer(
@@ -94,17 +110,18 @@ class Tie:
             return self.inherited(error)
         if proxy is None or not self.acts:
             return error
-        if self.gone is not None and misses_savepoint(error):
+        if self.gone and self.outcome is not None and misses_savepoint(error):
             # An ORM leaves its blocks; that its savepoint is not there would hide from it what has happened.
-            return self.gone
+            return self.outcome
         fault = proxy.fault(failure)
         known = None if fault in (Fault.NONE, Fault.LOGIN) else operation(fault)
         if known is None:
             return error
         raised = await proxy.recover(Recover(error, fault, known, proxy.io.now()))
         if raised is not error:
+            raised.__cause__ = raised.__cause__ or error
             self.outcome = raised
-            self.gone = raised
+            self.gone = True
         return raised
 
     async def executed(self, operation: Operation, perform: Callable[[], Flow[Any]]) -> Any:
@@ -154,6 +171,14 @@ class Tie:
         """The session is about to be closed: nobody may touch its socket from here on."""
         if self.proxy is not None:
             self.proxy.unwatch()
+
+
+def _untraced(error: BaseException, cause: BaseException | None = None) -> Any:
+    """One like *error* that nobody has raised yet."""
+    like = type(error).__new__(type(error), *error.args)
+    like.__dict__.update(error.__dict__)
+    like.__cause__ = _untraced(cause) if cause is not None else None
+    return like
 
 
 def nothing_lost(raised: Exception | None) -> bool:

@@ -194,15 +194,15 @@ async def test_a_session_killed_in_its_transaction_before(aurora_mysql_lab: Mysq
 @in_every_face
 async def test_the_kernel_that_gives_a_path_up_is_no_read_timeout(aurora_mysql_lab: MysqlLab, face: Face) -> None:
     """Since Python 3.10 its ETIMEDOUT is a ``TimeoutError`` as well, which the driver takes for the application's limit."""
-    lost = {"failure_detection_time_ms": 1000, "failure_detection_interval_ms": 500, "failure_detection_count": 2}
+    lost: Any = {"failure_detection_time_ms": 1000, "failure_detection_interval_ms": 500, "failure_detection_count": 2}
     async with face.connection(aurora_mysql_lab, autocommit=False, **lost) as conn:
         cursor = await done(conn.cursor())
         await done(cursor.execute("CREATE TABLE t (id int)"))
         await done(cursor.execute("INSERT INTO t VALUES (1)"))
         call = begun(face, lambda: cursor.execute("SELECT SLEEP(60)"))
         async with face.connection(aurora_mysql_lab) as other:
-            asleep = f"SELECT 1 FROM information_schema.processlist WHERE id = {conn.connection_id} AND state = 'User sleep'"
-            while not await query(other, asleep):
+            asleep = "SELECT 1 FROM information_schema.processlist WHERE id = %s AND state = 'User sleep'"
+            while not await query(other, asleep, (conn.connection_id,)):
                 assert not call.ended
         try:
             aurora_mysql_lab.cut_flow(aurora_mysql_lab.writer)

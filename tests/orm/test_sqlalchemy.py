@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_an_engine_keeps_the_connection_after_success(engines: Engines, by_creat
         assert ask(engine, "SELECT count(*) FROM orders") == 0
 
     engines.run(work, by_creator=by_creator)
+
+
+def test_a_connection_that_its_user_only_drops_goes_back(engines: Engines) -> None:
+    """The driver's connection, which the pool holds, must not hold the error with all that was on the stack."""
+
+    def use(engine: Engine) -> None:
+        conn = engine.connect()
+        engines.kill(driver_of(conn))
+        fails(conn)
+
+    def work(engine: Engine) -> None:
+        use(engine)
+        gc.collect()
+        assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    if engines.name == "psycopg_async":
+        pytest.skip("SQLAlchemy warns of a task's connection that is dropped, and closes it")
+    engines.run(work)
 
 
 def test_a_parameter_in_the_url_and_a_failure_that_invalidates(engines: Engines) -> None:
