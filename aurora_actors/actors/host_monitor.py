@@ -24,6 +24,7 @@ from aurora_actors.actors.messages import (
     ProbeHost,
     ProcessSlept,
     Rest,
+    SessionEnded,
     WatchCalls,
 )
 from aurora_actors.actors.naming import Naming
@@ -47,6 +48,8 @@ SLEPT_SECONDS = 2.0
 """A look that comes so late was not delayed by load: the process was stopped, or its machine suspended."""
 HOLD_SHARE = 0.5
 """The longest that an answer is held back while calls are probed for, as a share of the interval between probes."""
+LEFT_SECONDS = 1.0
+"""How long an idle session may be found ended before anybody is asked: whoever was about to use it finds out sooner."""
 
 
 class HostMonitor(Actor):
@@ -102,6 +105,7 @@ class HostMonitor(Actor):
         self._reports = False
         self._resting = False
         self._had_session = False
+        self._left_since = float("inf")
         self._probes = HealthProbes(self._cluster, self._host, self._poller, self._ping, self._off)
         self._look_at(self._timer.now())
 
@@ -257,9 +261,22 @@ class HostMonitor(Actor):
         if look.suspect and not self._suspected and not look.dead:
             tell(self._topology, HostSuspected(self._host))
         self._suspected = look.suspect
+        self._look_for_ended(sessions, now)
         self._start_probes(look.probes, sessions, now)
         if sessions or self._health.down:
             self._look_at(look.next_at)
+
+    def _look_for_ended(self, sessions: list[Watched], now: float) -> None:
+        """A host that ends sessions which nobody uses may write no more. Of many sessions, one is looked at."""
+        first = next((session for session in sessions if not session.ended), None)
+        if first is None or not _has_ended(first):
+            self._left_since = float("inf")
+            return
+        self._left_since = min(self._left_since, now)
+        if now - self._left_since >= LEFT_SECONDS:
+            for session in sessions:
+                session.ended = session.ended or _has_ended(session)
+            tell(self._topology, SessionEnded(self._host))
 
     def _start_probes(self, kinds: tuple[str, ...], sessions: list[Watched], now: float) -> None:
         for kind in kinds:
@@ -274,6 +291,10 @@ class HostMonitor(Actor):
         self._turn += 1
         self._due = due
         self._timer.tell_at(due, self.actor_ref, LookAtCalls(self._turn, due))
+
+
+def _has_ended(session: Watched) -> bool:
+    return session.line is not None and session.line.has_ended()
 
 
 def _end_dead_paths(calls: list[tuple[Watched, Call]], now: float) -> None:

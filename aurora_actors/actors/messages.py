@@ -196,6 +196,13 @@ class HostSuspected:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """Told by the monitor of *host*: it has ended a session that nobody used just then."""
+
+    host: Host
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessSlept:
     """Told by the monitor of *host*: the process was stopped, or its machine. What it knew before may have changed."""
 

@@ -29,6 +29,7 @@ from aurora_actors.actors.messages import (
     Rest,
     Retire,
     SearchFor,
+    SessionEnded,
     WatchCalls,
     WatchHost,
     WriterConfirmed,
@@ -132,6 +133,9 @@ class TopologyActor(Actor):
             case HostSuspected(host):
                 if host.is_same(self._watch.known.topology.writer):
                     self._store(*search.begun(self._watch, now, host.id, held=False))
+            case SessionEnded(host):
+                if host.is_same(self._watch.known.topology.writer):
+                    self._store(*search.due(self._watch, (host,)))
             case SearchFor(lost):
                 self._suspect_monitors()
                 self._store(*search.begun(self._watch, now, lost))

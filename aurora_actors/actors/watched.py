@@ -29,10 +29,11 @@ class Kind:
 class Watched:
     """One session of an application with one host. Held by its connection, looked at by the host's monitor.
 
-    ``busy`` gives since when a call on it waits, 0.0 if none does; it must not keep the connection alive.
+    ``busy`` gives since when a call on it waits, 0.0 if none does; it must not keep the connection alive. ``ended``: that
+    its server has ended it is known.
     """
 
-    __slots__ = ("__weakref__", "_busy", "access", "detection", "host", "kinds", "line", "wants_writer")
+    __slots__ = ("__weakref__", "_busy", "access", "detection", "ended", "host", "kinds", "line", "wants_writer")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Watched:
         self.kinds = kinds
         self.access = access
         self.wants_writer = wants_writer
+        self.ended = False
 
     def call(self, *, deposed: bool = False) -> Call | None:
         """The call that waits now. *deposed*: its host was the writer, and another is."""

@@ -70,6 +70,14 @@ def test_a_clean_session_sees_no_error(aurora_lab: PostgresLab, switched: list[A
     ]
 
 
+def test_a_loss_is_noticed_though_nobody_uses_a_connection(aurora_lab: PostgresLab, connect: Connect) -> None:
+    """The writer's goodbye is seen long before the next look at the topology."""
+    with connect(aurora_lab, topology_refresh_ms=600_000, **QUICK) as idle:
+        aurora_lab.failover(how="crash")
+        eventually(lambda: idle.stale)
+        assert idle.execute(WHO).fetchone() == (aurora_lab.writer,)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
