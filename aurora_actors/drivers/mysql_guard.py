@@ -21,7 +21,7 @@ from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.mysql_classes import cursor_calls, cursor_class, driver_s_own, guarded_cursor, named
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_marking import marking
-from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, keywords_as_known
+from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, failure_of, keywords_as_known
 from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, noted, shut
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import run_blocking
@@ -243,7 +243,21 @@ def _reading(base: Any) -> Any:
 
 
 def _made_cursor(base: type[Any]) -> dict[str, Any]:
-    return cursor_calls(base, _acting, _watched)
+    calls = cursor_calls(base, _acting, _watched)
+    close = calls["close"]
+
+    @functools.wraps(close)
+    def closed(self: Any) -> Any:
+        try:
+            return close(self)
+        except Error as error:
+            if getattr(self, "_stmt", None) is None or not failure_of(error).lost:
+                raise
+            # The C extension has the server reset the prepared statement first, which is gone with its session.
+            self._stmt = None
+            return close(self)
+
+    return {**calls, "close": closed}
 
 
 def _made(base: Any) -> type[Any]:

@@ -31,6 +31,21 @@ async def test_rows_still_to_come_are_lost_and_not_taken_for_the_end(aurora_mysq
         assert await query(conn, "SELECT 1") == [(1,)]
 
 
+@in_every_face
+async def test_a_prepared_cursor_whose_session_is_gone_is_closed_without_an_error(
+    aurora_mysql_lab: MysqlLab, face: Face
+) -> None:
+    """What it did is done; the loss is for the next statement to tell."""
+    async with face.connection(aurora_mysql_lab) as conn:
+        cursor = await done(conn.cursor(prepared=True))
+        await done(cursor.execute("SELECT %s", (1,)))
+        assert await done(cursor.fetchall()) == [(1,)]
+        await kill_own_session(aurora_mysql_lab, conn)
+        await done(cursor.close())
+        with pytest.raises(FailoverSuccessError):
+            await query(conn, "SELECT 1")
+
+
 async def where_from_another(face: Face, lab: MysqlLab) -> str:
     async with face.connection(lab, plugins="") as other:
         return await where(other)
