@@ -23,6 +23,7 @@ FILES = (
     "tests/drivers/test_mysql_aborts.py",
     "tests/drivers/test_mysql_shared.py",
     "tests/drivers/test_mysql_transparent.py",
+    "tests/failover/test_let_go.py",
     "tests/failover/test_mysql_commit_outcome.py",
     "tests/failover/test_mysql_cursors.py",
     "tests/failover/test_mysql_deadlines.py",
