@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -36,22 +37,27 @@ def run_transaction(source: Any, fn: Callable[..., R], /, *, attempts: int = ATT
     Again: after a failover, a serialization failure or a deadlock, if the error says that nothing was committed, at
     most *attempts* times in all, within *seconds* and the deadline in force, with growing pauses. What is known to have
     been committed (``commit_outcome``) is a success. Every other error goes to the caller as it is, and so does the last
-    one. *fn* may run more than once: what it does elsewhere has to bear that.
+    one, and what is raised once something may have been committed, as by a listener of SQLAlchemy's to ``after_commit``.
+    *fn* may run more than once: what it does elsewhere has to bear that.
 
     Raises ``ProgrammingError`` where a transaction is open already, ``ConfigurationError`` for what is no source.
     """
 
+    over: list[bool] = []
+
     async def once() -> R:
         done: list[R] = []
         try:
-            with _entered(source) as unit, _begun(unit):
-                done.append(fn() if unit is None else fn(unit))
+            with _entered(source) as unit:
+                with _witnessed(unit, over), _begun(unit):
+                    done.append(fn() if unit is None else fn(unit))
+                over.append(unit is not None)
         except Exception as error:
             if not (done and _committed(error)):
                 raise
         return done[0]
 
-    return run_blocking(_repeated(once, _rest, attempts, seconds, alone=_is_connection(source)))
+    return run_blocking(_repeated(once, _rest, attempts, seconds, over, alone=_is_connection(source)))
 
 
 async def _rest(seconds: float) -> None:
@@ -64,17 +70,22 @@ async def run_transaction_async(
     """The same for asyncio: *source* is of asyncio's, and *fn* gives what is to be awaited. See ``run_transaction``."""
     from asyncio import sleep as rest
 
+    over: list[bool] = []
+
     async def once() -> R:
         done: list[R] = []
         try:
-            async with _entered_async(source) as unit, _begun_async(unit):
-                done.append(await (fn() if unit is None else fn(unit)))
+            async with _entered_async(source) as unit:
+                with _witnessed(unit, over):
+                    async with _begun_async(unit):
+                        done.append(await (fn() if unit is None else fn(unit)))
+                over.append(unit is not None)
         except Exception as error:
             if not (done and _committed(error)):
                 raise
         return done[0]
 
-    return await _repeated(once, rest, attempts, seconds, alone=_is_connection(source))
+    return await _repeated(once, rest, attempts, seconds, over, alone=_is_connection(source))
 
 
 async def _repeated(
@@ -82,10 +93,11 @@ async def _repeated(
     rest: Callable[[float], Awaitable[None]],
     attempts: int,
     seconds: float | None,
+    over: list[bool],
     *,
     alone: bool,
 ) -> R:
-    """*alone*: there is one connection, and no other when that is closed."""
+    """*over*: whether something of a try may have been committed. *alone*: there is one connection, and no other when that is closed."""
     with limited(seconds):
         tries = 0
         while True:
@@ -95,7 +107,7 @@ async def _repeated(
             except Exception as error:
                 wait = pause(tries) * random.uniform(0.5, 1.0)
                 left = nearest() - monotonic()
-                if not _repeats(error, alone=alone):
+                if any(over) or not _repeats(error, alone=alone):
                     raise
                 if tries >= attempts or wait >= left:
                     why = f"{left:.3f} s were left" if wait >= left else f"attempts={attempts}"
@@ -130,7 +142,8 @@ def _is_connection(source: Any) -> bool:
 def _source(source: Any) -> Any:
     """What gives a connection, a session, or a transaction for one try."""
     if _is_connection(source) or hasattr(source, "begin_nested"):
-        return nullcontext(source)
+        # Of a scoped session the one of here and now.
+        return nullcontext(source() if hasattr(source, "registry") else source)
     make = getattr(source, "connection", source)
     if not callable(make):
         raise ConfigurationError(
@@ -163,6 +176,48 @@ def _driver_block(unit: Any) -> Any:
         )
     begin = getattr(unit, "begin", None) or getattr(unit, "transaction", None)
     return begin() if begin is not None else None
+
+
+@contextmanager
+def _witnessed(unit: Any, over: list[bool]) -> Iterator[None]:
+    """Note in *over* whether a session of SQLAlchemy's that fails may have committed something.
+
+    Its listeners run after COMMIT, too, and one that has several databases commits to one after the other.
+    """
+    session = getattr(unit, "sync_session", unit)
+    if not hasattr(session, "identity_map"):
+        yield
+        return
+    # Whoever has a session has loaded it; this package needs it for nothing else.
+    event: Any = sys.modules["sqlalchemy.event"]
+    commits: list[Any] = []
+    undone: list[bool] = []
+    begun: set[Any] = set()
+
+    def commit(conn: Any) -> None:
+        commits.append(conn)
+
+    def after_begin(_session: Any, _transaction: Any, conn: Any) -> None:
+        begun.add(conn)
+        event.listen(conn, "commit", commit)
+
+    def after_soft_rollback(_session: Any, transaction: Any) -> None:
+        undone.append(transaction.parent is None)
+
+    listeners = (after_begin, after_soft_rollback)
+    for listener in listeners:
+        event.listen(session, listener.__name__, listener)
+    try:
+        yield
+    except Exception:
+        # The first COMMIT that fails is the last one, and the session rolls back; else it was not a COMMIT that failed.
+        over.append(len(commits) > 1 or (len(commits) == 1 and not any(undone)))
+        raise
+    finally:
+        for listener in listeners:
+            event.remove(session, listener.__name__, listener)
+        for conn in begun:
+            event.remove(conn, "commit", commit)
 
 
 @contextmanager

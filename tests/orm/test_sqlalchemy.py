@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 import aurora_actors
 from aurora_actors import FailoverError, FailoverFailedError, FailoverSuccessError, TransactionResolutionUnknownError
+from aurora_actors.lab import PostgresLab
 from tests.orm.engines import Engines, ask, driver_of
 
 HOLDS_SOMETHING = "CREATE TEMPORARY TABLE held (id int)"
@@ -186,6 +187,75 @@ def test_a_unit_of_work_is_done_again(engines: Engines, nested: bool) -> None:
         assert ask(engine, "SELECT count(*) FROM orders") == 2
 
     engines.run(work)
+
+
+@pytest.mark.parametrize("hook", ["after_commit", "after_transaction_end"])
+def test_what_a_listener_raises_after_the_commit_repeats_nothing(engines: Engines, hook: str) -> None:
+    """Though the error itself, of a connection of the listener's own, says that a transaction may be done again."""
+
+    def work(engine: Engine) -> None:
+        Base.metadata.create_all(engine)
+        sessions = sessionmaker(engine)
+        tries: list[int] = []
+
+        def unit(session: Session) -> None:
+            tries.append(1)
+            with session.begin_nested():
+                session.add(Order(id=len(tries)))
+
+        def lost(session: Session, ended: Any = None) -> None:
+            if session.in_nested_transaction() or getattr(ended, "nested", False):
+                return
+            with engine.connect() as other:
+                other.execute(text("SELECT 1"))
+                engines.kill(driver_of(other))
+                other.execute(text("SELECT 2"))
+
+        event.listen(sessions, hook, lost)
+        with pytest.raises(OperationalError) as caught:
+            aurora_actors.run_transaction(sessions, unit)
+        ours: Any = caught.value.orig
+        assert ours.outcome.safe_to_repeat
+        assert ask(engine, "SELECT max(id) FROM orders") == 1
+
+    engines.run(work)
+
+
+EVERY_SECOND_COMMIT_IS_REFUSED = """
+    CREATE SEQUENCE turns;
+    CREATE TABLE others (id int);
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF mod(nextval('turns'), 2) = 0 THEN RAISE EXCEPTION USING ERRCODE = 'serialization_failure'; END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER refusing AFTER INSERT ON others DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+@pytest.mark.filterwarnings("ignore:transaction already deassociated:sqlalchemy.exc.SAWarning")
+@pytest.mark.parametrize(("databases", "tries", "rows"), [(1, 2, 1), (2, 1, 1)])
+def test_a_refused_commit_is_done_again_unless_another_went_before_it(
+    aurora_lab: PostgresLab, databases: int, tries: int, rows: int
+) -> None:
+    tried: list[int] = []
+
+    def work(engine: Engine) -> None:
+        with engine.begin() as conn:
+            conn.exec_driver_sql(EVERY_SECOND_COMMIT_IS_REFUSED)
+            conn.exec_driver_sql(f"SELECT setval('turns', 1, {databases == 1})")
+
+        def unit(session: Session) -> None:
+            tried.append(1)
+            for bind in (engine, engine.execution_options())[:databases]:
+                session.execute(text("INSERT INTO others VALUES (1)"), bind_arguments={"bind": bind})
+
+        with nullcontext() if databases == 1 else pytest.raises(OperationalError):
+            aurora_actors.run_transaction(sessionmaker(engine), unit)
+        assert len(tried) == tries
+        assert ask(engine, "SELECT count(*) FROM others") == rows
+
+    Engines("psycopg", aurora_lab).run(work)
 
 
 def test_what_a_savepoint_was_in_is_what_the_application_hears_of(engines: Engines) -> None:
