@@ -15,7 +15,7 @@ from sqlalchemy.dialects.mysql.mysqlconnector import MariaDBDialect_mysqlconnect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg, PGDialectAsync_psycopg
 from sqlalchemy.exc import DisconnectionError
 
-from aurora_actors.errors import FailoverSuccessError
+from aurora_actors.errors import FailoverError
 
 __all__ = ["AsyncPsycopgDialect", "MariadbDialect", "MysqlDialect", "PsycopgDialect"]
 
@@ -32,7 +32,7 @@ class _Pinged:
         asked: Any = super()
         try:
             return asked.do_ping(dbapi_connection)
-        except FailoverSuccessError as error:
+        except FailoverError as error:
             raise DisconnectionError(str(error)) from error
 
 

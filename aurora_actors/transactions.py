@@ -97,7 +97,7 @@ async def _repeated(
     *,
     alone: bool,
 ) -> R:
-    """*over*: whether something of a try may have been committed. *alone*: there is one connection, and no other when that is closed."""
+    """*over*: something of a try may have been committed. *alone*: there is one connection, and none once it is closed."""
     with limited(seconds):
         tries = 0
         while True:

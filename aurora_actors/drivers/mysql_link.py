@@ -21,7 +21,7 @@ from aurora_actors.actors.system import system
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
 from aurora_actors.drivers.base import Failure
 from aurora_actors.drivers.mysql_deadline import Alarm
-from aurora_actors.drivers.mysql_errors import TIMED_OUT, SharedError
+from aurora_actors.drivers.mysql_errors import LOST, TIMED_OUT, FailoverSuccessError, SharedError
 from aurora_actors.drivers.mysql_killing import INTERRUPTED, Killing
 from aurora_actors.drivers.mysql_reading import (
     COMMITS,
@@ -44,7 +44,6 @@ from aurora_actors.drivers.mysql_session import (
     shut,
     status_of,
 )
-from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.recovering import tries_again
 from aurora_actors.model import mysql_statements as statements
 from aurora_actors.model.faults import Fault
@@ -234,8 +233,14 @@ class Link(Tie):
             if not at_rest(conn):
                 return
             self.clean = self.clean and not statements.looks_back(text)
-            if not await self.caught_up(Operation(NAMES.get(name, name), text, sent=False)):
-                return
+            try:
+                if not await self.caught_up(Operation(NAMES.get(name, name), text, sent=False)):
+                    return
+            except FailoverSuccessError as raised:
+                if name == "ping":
+                    # To a pool that asks it has to look like a loss: the session left something behind.
+                    raised.errno = LOST
+                raise
         # Once for each view: what it says has been acted on.
         if not self.gone and not proxy.executes:
             self.seen = view

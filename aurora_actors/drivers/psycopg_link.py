@@ -18,31 +18,31 @@ import psycopg
 from psycopg import pq
 from psycopg._connection_base import BaseConnection
 from psycopg._preparing import PrepareManager
-from psycopg.generators import notifies
 
 from aurora_actors.deadlines import END_SECONDS, NEVER, limited
 from aurora_actors.drivers.psycopg_deadline import Overdue, Steps, cancelled, pace, watching
-from aurora_actors.drivers.psycopg_errors import DeadlineExceededError
+from aurora_actors.drivers.psycopg_errors import DeadlineExceededError, FailoverFailedError, FailoverSuccessError
 from aurora_actors.drivers.psycopg_reading import (
     ACTIVE,
     AT_REST,
     CLEANED_UP,
     DEAD,
-    STARTS,
+    SQLALCHEMY_S_PING,
     TWO_PHASE,
+    asked_by,
     effects_in,
     failure_of,
-    is_ping,
     locals_of,
     on_reader,
     operation_of,
     starts,
     to_come,
 )
+from aurora_actors.drivers.psycopg_rebinding import rebound
 from aurora_actors.drivers.psycopg_tracking import block_effects, done_effects, reported
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.faults import Fault
-from aurora_actors.model.outcome import Operation
+from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.session_state import Effect, Session, only_transactions
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.proxies.tie import Tie, nothing_lost
@@ -53,7 +53,6 @@ INERROR = pq.TransactionStatus.INERROR
 Through = Callable[..., Flow[Any]]
 """``through(conn, gen, args, kwargs)``: the driver's own wait."""
 
-_SERVER_CURSORS = (psycopg.ServerCursor, psycopg.AsyncServerCursor)
 
 
 class Link(Tie):
@@ -88,7 +87,7 @@ class Link(Tie):
         if proxy is not None and (proxy.on_demand or conn._aa_cell.view is not self._seen):
             await self._catch_up(conn, proxy, replace(operation, sent=False), at_start=at_start)
         if self.moved:
-            gen = self._rebound(conn, gen)
+            gen, self._retired = rebound(conn, gen, self.outcome)
             if gen is None:
                 return None
         return await self.executed(operation, partial(self._guarded, conn, gen, args, kwargs))
@@ -109,8 +108,11 @@ class Link(Tie):
             at_rest = at_start and conn._pipeline is None and conn.pgconn.transaction_status in AT_REST
             if not at_rest:
                 return
-            if not await self.caught_up(operation):
-                return
+            try:
+                if not await self.caught_up(operation):
+                    return
+            except FailoverSuccessError as raised:
+                raise self._told(conn, raised, operation.statement) from raised.__cause__
         # Once for each view: what it says has been acted on.
         self._seen = view
         self._way(conn, proxy)
@@ -235,8 +237,9 @@ class Link(Tie):
         Nothing is, if nothing was lost, for an empty statement, by which pools ask whether a connection is good, and for a
         rollback on a session that was gone before, as an interrupt leaves it: there is nothing to roll back.
         """
-        pings = (conn.autocommit and is_ping(error, gen)) or (gen.__name__ == "_rollback_gen" and conn._aa_status == DEAD)
-        pings = pings and self.clean and self.depth == 0
+        ping = asked_by(error, gen) if conn.autocommit and self.depth == 0 else ""
+        pings = ping or (gen.__name__ == "_rollback_gen" and conn._aa_status == DEAD and self.depth == 0)
+        clean = self.clean
         tpc = conn._tpc if gen.__name__ in TWO_PHASE else None
         raised = await self._answered(conn, error, gen)
         if tpc is not None:
@@ -246,10 +249,19 @@ class Link(Tie):
         try:
             if raised is error:
                 raise error
-            if not (pings and nothing_lost(raised)):
-                raise raised from raised.__cause__ or error
+            if not (pings and clean and nothing_lost(raised)):
+                raise self._told(conn, raised, ping) from raised.__cause__ or error
         finally:
             del raised, error  # else its traceback holds this frame, and this frame it
+
+    def _told(self, conn: Any, raised: Exception, statement: str) -> Exception:
+        """*raised*, and to the ping of SQLAlchemy's pool that the connection is lost, which it takes only from one that is
+        closed: its session has left something behind, and the pool has another one prepared."""
+        if statement != SQLALCHEMY_S_PING or not isinstance(raised, FailoverSuccessError):
+            return raised
+        self.give_up(conn)
+        message = f"a ping found that the session had lost something: the connection is closed. {raised}"
+        return FailoverFailedError(message, outcome=Outcome.NOT_SENT, attempts=raised.attempts, ledger=raised.ledger)
 
     async def _answered(self, conn: Any, error: Exception, gen: Any) -> Exception:
         if self.proxy is None:
@@ -351,34 +363,3 @@ class Link(Tie):
     def _long_way(self, conn: Any) -> None:
         """Until the published view has been looked at again."""
         self._seen = conn._aa_seen = None
-
-    def _rebound(self, conn: Any, gen: Any) -> Any:
-        """*gen* on the session of now: a cursor, transaction or pipeline remembers the one that it was made on."""
-        self._retired = False
-        frame = getattr(gen, "gi_frame", None)
-        name, found = gen.__name__, frame.f_locals if frame is not None else {}
-        if found.get("pgconn") not in (None, conn.pgconn):
-            # Given it as an argument. A COPY, whose session is gone, must not go on.
-            self._retired = name != "notifies"
-            return gen if self._retired else notifies(conn.pgconn)
-        owner = found.get("self")
-        attribute = "_pgconn" if hasattr(owner, "_pgconn") else "pgconn"
-        if owner is None or owner is conn or getattr(owner, attribute, conn.pgconn) is conn.pgconn:
-            return gen
-        if isinstance(owner, _SERVER_CURSORS) and name != "_declare_gen":
-            return self._server_cursor(gen, name)
-        if name not in STARTS and name not in ("_executemany_gen_pipeline", "_enter_gen"):
-            self._retired = True
-            return gen
-        setattr(owner, attribute, conn.pgconn)
-        if attribute == "_pgconn":
-            owner._last_query = None
-        if isinstance(owner, _SERVER_CURSORS):
-            owner._described = False
-        return gen
-
-    def _server_cursor(self, gen: Any, name: str) -> Any:
-        gen.close()
-        if name == "_close_gen":
-            return None
-        raise self.outcome or psycopg.OperationalError("the server-side cursor was lost with its session")

@@ -20,12 +20,13 @@ __all__ = [
     "COMMITS",
     "DEAD",
     "HARMLESS",
+    "SQLALCHEMY_S_PING",
     "STARTS",
     "TRANSACTIONS",
     "TWO_PHASE",
+    "asked_by",
     "effects_in",
     "failure_of",
-    "is_ping",
     "locals_of",
     "on_reader",
     "operation_of",
@@ -75,6 +76,9 @@ TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
 CLEANED_UP = {"_stream_send_gen", "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "copy_to"}
 """After these the driver itself ends what it began, however they end."""
 SENDS_NOTHING = {"notifies", *(f"_set_{name}_gen" for name in _SETTINGS)}
+
+SQLALCHEMY_S_PING = ";"
+"""What the pre-ping of SQLAlchemy's dialect for psycopg executes; ``psycopg_pool`` has an empty statement."""
 
 HARMLESS: set[str | None] = {None}
 """Statements known to leave nothing in their session. Only changed by single operations, so that no thread needs a lock."""
@@ -130,10 +134,12 @@ def text_of(found: dict[str, Any]) -> str:
     return query.decode(errors="replace") if isinstance(query, bytes) else str(query)
 
 
-def is_ping(error: BaseException, gen: Any) -> bool:
-    """Whether the generator that failed executed a statement that asks for nothing."""
+def asked_by(error: BaseException, gen: Any) -> str:
+    """The statement with nothing in it, by which pools ask whether a connection is good, if it is what the generator
+    executed that failed; else empty."""
     found = locals_of(error, getattr(gen, "gi_code", None))
-    return gen.__name__ == "_execute_gen" and "query" in found and not text_of(found).strip("; \t\n")
+    text = text_of(found)
+    return (text or " ") if gen.__name__ == "_execute_gen" and "query" in found and not text.strip("; \t\n") else ""
 
 
 def to_come(gen: Any) -> Operation:

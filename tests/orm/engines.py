@@ -71,6 +71,10 @@ class Engines:
         # As the AWS wrapper's documentation has it.
         if self.name == "psycopg_async":
             return aio.AwsWrapperConnection.connect(psycopg.AsyncConnection.connect, self.lab.conninfo())
+        return self.connect()
+
+    def connect(self) -> Any:
+        """A connection of ours for threads, in no pool."""
         target = mysql.connector.connect if self.name == "mysql" else psycopg.Connection.connect
         return AwsWrapperConnection.connect(target, self.lab.conninfo())
 

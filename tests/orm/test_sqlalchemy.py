@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -99,9 +99,11 @@ def test_a_parameter_in_the_url_and_a_failure_that_invalidates(engines: Engines)
     engines.run(work, query={"failover_timeout_sec": "1"})
 
 
-@pytest.mark.parametrize("way", ["killed", "failover"])
+@pytest.mark.parametrize(("way", "by_creator"), [
+    ("killed", False), ("failover", False), ("noticed", False), ("killed", True), ("noticed", True),
+])  # fmt: skip
 @pytest.mark.parametrize("holds", [False, True], ids=["clean", "holding"])
-def test_a_pre_ping_shows_no_error(engines: Engines, way: str, holds: bool) -> None:
+def test_a_pre_ping_shows_no_error(engines: Engines, way: str, holds: bool, by_creator: bool) -> None:
     connected: list[Any] = []
 
     def work(engine: Engine) -> None:
@@ -113,15 +115,21 @@ def test_a_pre_ping_shows_no_error(engines: Engines, way: str, holds: bool) -> N
             held = driver_of(conn)
         if way == "killed":
             engines.kill(held)
-        else:
+        elif way == "failover":
             engines.lab.failover()
+        else:
+            with closing(engines.connect()) as other:
+                engines.lab.failover()
+                with suppress(FailoverError):
+                    other.cursor().execute(engines.who)
+            assert held.stale
         assert ask(engine, engines.who) == engines.lab.writer
         # What cannot be brought along is set up anew, as the engine's events know how.
         assert len(connected) <= 2
         if holds:
             assert len(connected) == 2
 
-    engines.run(work, pool_pre_ping=True)
+    engines.run(work, by_creator=by_creator, pool_pre_ping=True)
 
 
 def test_idle_connections_go_over_in_silence(engines: Engines) -> None:
