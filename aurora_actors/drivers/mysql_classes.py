@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aurora_actors.proxies.tie import placed
+
 __all__ = ["CURSOR_CALLS", "cursor_calls", "cursor_class", "driver_s_own", "guarded_cursor", "named"]
 
 CURSOR_CALLS = ("execute", "executemany", "executemulti", "callproc", "nextset")
@@ -22,8 +24,8 @@ def named(base: type[Any], members: dict[str, Any]) -> type[Any]:
 
 
 def driver_s_own(base: type[Any]) -> dict[str, Any]:
-    """What has connections tell the driver's class for their own: some compare it by ``is``."""
-    return {"__class__": property(lambda _: base)}
+    """What has connections tell the driver's class for their own, which some compare by ``is``, and where they are."""
+    return {"__class__": property(lambda _: base), "__repr__": placed(base)}
 
 
 def cursor_class(base: type[Any], make: Callable[[type[Any]], dict[str, Any]]) -> type[Any]:

@@ -26,6 +26,7 @@ from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_marking import marking
 from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
 from aurora_actors.flow.running import run_blocking
+from aurora_actors.proxies.tie import placed
 
 __all__ = ["guard_of", "link_of", "through_of"]
 
@@ -84,7 +85,8 @@ def _derived(base: type[Any]) -> type[Any]:
     else:
         made = _made(base)
     own = {name: getattr(base, name) for name in ("__name__", "__qualname__", "__module__")}
-    for name, value in {**own, **_SHARED, "_check_connection_ok": _checked(base._check_connection_ok)}.items():
+    ours = {"_check_connection_ok": _checked(base._check_connection_ok), "__repr__": placed(base)}
+    for name, value in {**own, **_SHARED, **ours}.items():
         setattr(made, name, value)
     made._exec_command = marking(base._exec_command)
     made._connect_gen = classmethod(connecting(made, blocks=issubclass(base, Connection)))

@@ -24,7 +24,7 @@ from aurora_actors.flow.recovering import failed_over, renewed, topology_awaited
 from aurora_actors.flow.running import Flow
 from aurora_actors.model.failover import Mode, why_stale
 from aurora_actors.model.faults import Fault, fault_of
-from aurora_actors.model.hosts import Host
+from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.outcome import Operation, Outcome
 from aurora_actors.model.selection import Strategy, Weights
 from aurora_actors.plugin import Authenticate, Connect, Execute, Plugin, Recover
@@ -101,6 +101,16 @@ class Proxy:
         state = ", closed" if self._closed else f", stale: {self.why_stale()}" if self.stale else ""
         state += f", noticed {self._noticed}" if self._noticed else ""
         return f"<Proxy {where}, cluster {self.cluster}, {self.mode.value}{state}>"
+
+    @property
+    def shown(self) -> str:
+        """The host and its role, and whether the connection stays; empty of one that is in no cluster, or closed."""
+        if self.control is None or self.host is None or self._closed:
+            return ""
+        role = "" if self.host.role is Role.UNKNOWN else f", {self.host.role.value}"
+        if os.getpid() != self.pid:
+            return f"on {self.host.id}{role}, of process {self.pid}"
+        return f"on {self.host.id}{role}" + (f", stale: {self.why_stale()}" if self.stale else "")
 
     @property
     def wire(self) -> Wire:

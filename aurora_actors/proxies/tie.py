@@ -22,7 +22,20 @@ from aurora_actors.model.session_state import Session
 from aurora_actors.plugin import Execute, Recover
 from aurora_actors.proxies.proxy import Proxy
 
-__all__ = ["Tie", "nothing_lost"]
+__all__ = ["Tie", "nothing_lost", "placed"]
+
+
+def placed(base: type[Any]) -> Callable[[Any], str]:
+    """The repr of a connection of a class derived from *base*, the driver's: its own, and where the connection is."""
+    plain: Any = base.__repr__
+
+    def shown(conn: Any) -> str:
+        proxy = conn._aa_link.proxy
+        before, address, after = plain(conn).rpartition(" at 0x")
+        where = proxy.shown if proxy is not None and address else ""
+        return f"{before}{where and f' {where}'}{address}{after}"
+
+    return shown
 
 
 class Tie:
