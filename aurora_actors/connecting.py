@@ -64,7 +64,8 @@ async def opening(
         seeds = tuple(driver.seeds(own))
     except (TypeError, ValueError) as error:
         kind: type[ConfigurationError] = driver.error(ConfigurationError)
-        raise kind(f"port={own.get('port')!r}: expected a number ({error})") from error
+        given = f"port={own['port']!r}" if own.get("port") is not None else "the port that was not given here"
+        raise kind(f"{given}: expected a number ({error})") from error
     own = {**driver.keepalive(settings), **own}
     monitoring = _monitoring(settings, driver.keys)
     found_out = credentials((own, monitoring), classes, settings, asynchronous=asynchronous)

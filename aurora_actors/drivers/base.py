@@ -38,10 +38,14 @@ Wire = Any
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to connect: the name that TLS and logs use, and the addresses that it stands for just now."""
+    """Where to connect: the name that TLS and logs use, and the addresses that it stands for just now.
+
+    ``given``: the parameters lead there, so that what they ask of a host counts; otherwise the host was chosen.
+    """
 
     host: str
     addresses: tuple[tuple[str, int], ...]
+    given: bool = False
 
 
 class Credentials(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import logging
 import math
 import os
@@ -55,7 +54,9 @@ _ROLES = {b"on": Role.READER, b"off": Role.WRITER}
 _KEEPING_ALIVE = frozenset(
     {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
 )
-_ROUTING = frozenset({"host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts", "service"})
+_ROUTING = frozenset({"host", "hostaddr", "port", "service"})
+_CHOOSING = frozenset({"target_session_attrs", "load_balance_hosts"})
+"""How libpq chooses among the given hosts; it has no choice at a host that was chosen."""
 # One `key = value` of a conninfo string, as libpq reads it. libpq itself refuses keys that are not its own.
 _PAIR = re.compile(r"([^\s=]+)\s*=\s*('(?:[^'\\]|\\.)*+'|(?!')(?:[^\s\\]|\\.?+)*+)\s*", re.DOTALL | re.ASCII)
 # A URL up to its query, as libpq looks for it: a password ends at the first @, whatever else is in it.
@@ -104,7 +105,10 @@ class PsycopgDriver:
         ports = str(given.get("port") or DEFAULT_PORT).split(",")
         if len(ports) == 1:
             ports *= len(hosts)
-        return [(host, int(port or DEFAULT_PORT)) for host, port in zip(hosts, ports, strict=False)]
+        elif len(ports) != len(hosts):
+            # In libpq's own words, also where a resolver leads past it.
+            raise psycopg.OperationalError(f"could not match {len(ports)} port numbers to {len(hosts)} hosts")
+        return [(host, int(port or DEFAULT_PORT)) for host, port in zip(hosts, ports, strict=True)]
 
     async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
         parameters = _at(access.parameters, place, limit)
@@ -236,7 +240,8 @@ def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | Non
     # A place without a name is where libpq goes by itself, or where a service file leads that only libpq finds.
     if place is not None and place.host:
         service = _service(parameters)
-        changed = {k: v for k, v in {**service, **changed}.items() if k not in _ROUTING}
+        left_out = _ROUTING if place.given else _ROUTING | _CHOOSING
+        changed = {k: v for k, v in {**service, **changed}.items() if k not in left_out}
         many = "," in place.host
         changed["host"] = place.host if many else ",".join([place.host] * len(place.addresses))
         # Sockets are no addresses: libpq takes the host where the address is empty.
@@ -291,7 +296,9 @@ def _defaults() -> dict[str, str]:
 
 
 def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What the connection service file says, which libpq tells nobody before it connects; nothing where we find no file.
+    """What the connection service file says, which libpq tells nobody before it connects.
+
+    Nothing where we find no file, and where libpq has something to complain of.
 
     https://www.postgresql.org/docs/current/libpq-pgservice.html
     """
@@ -299,13 +306,31 @@ def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
     if not name:
         return {}
     own = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
-    files = [own, Path(os.environ.get("PGSYSCONFDIR", "/etc/postgresql-common")) / "pg_service.conf"]
-    for file in files:
-        reader = configparser.ConfigParser(interpolation=None, delimiters=("=",), strict=False)
-        reader.read(file)
-        if reader.has_section(str(name)):
-            return dict(reader.items(str(name)))
+    for file in (own, Path(os.environ.get("PGSYSCONFDIR", "/etc/postgresql-common")) / "pg_service.conf"):
+        try:
+            text = file.read_text("utf-8", errors="surrogateescape")
+        except OSError:
+            continue
+        found = _in_service_file(text, str(name))
+        if found is not None:
+            return found
     return {}
+
+
+def _in_service_file(text: str, name: str) -> dict[str, str] | None:
+    """What *text* says of the service, as libpq reads it: the first of its sections, and of its keys; None: it has none."""
+    found: dict[str, str] | None = None
+    for line in (each.strip(_BLANKS) for each in text.split("\n")):
+        if line.startswith("["):
+            if found is not None:
+                break
+            found = {} if line.startswith(f"[{name}]") else None
+        elif found is not None and line and not line.startswith("#"):
+            key, equals, value = line.partition("=")
+            if not equals or key not in _libpq_keys() or key == "service":
+                return {}
+            found.setdefault(key, value)
+    return found
 
 
 def _rows(result: Any) -> Rows:

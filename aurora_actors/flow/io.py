@@ -372,4 +372,4 @@ def on_worker(fn: Callable[[], R]) -> tuple[threading.Thread, Reply[R]]:
 def _together(places: Sequence[Place]) -> Place:
     """Several given hosts as one place, for drivers that try one after the other."""
     pairs = [(place.host, address) for place in places for address in place.addresses]
-    return Place(",".join(host for host, _ in pairs), tuple(address for _, address in pairs))
+    return Place(",".join(host for host, _ in pairs), tuple(address for _, address in pairs), given=True)

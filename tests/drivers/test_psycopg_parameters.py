@@ -56,6 +56,54 @@ def test_the_environment_and_the_service_file_count(monkeypatch: pytest.MonkeyPa
     assert list(DRIVER.seeds({"service": "orders"})) == [("from-service", 6000)]
 
 
+@pytest.mark.parametrize(("text", "expected"), [
+    ("host=x\n[others]\nhost=y\n[orders]\n  # no\n\n\thost=a b \r\nport=6000\nhost=c\n[orders]\nhost=d", [("a b", 6000)]),
+    ("[DEFAULT]\nport=1\n[orders] and more\nhost=%(x)s\n", [("%(x)s", 5432)]),
+    ("[orders\nhost=x\n", [("", 5432)]),
+    ("[orders]\nhost=a\nnonsense=1\n", [("", 5432)]),
+    ("[orders]\nHOST=a\n", [("", 5432)]),
+    ("[orders]\nhost=a\nhost: b\n", [("", 5432)]),
+    ("[orders]\nhost=a\nservice=others\n", [("", 5432)]),
+    ("[orders]\nldap://directory/dc=x\n", [("", 5432)]),
+    ("\udcff[orders]\nhost=x\n", [("", 5432)]),
+])  # fmt: skip
+def test_a_service_file_is_read_as_libpq_reads_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: list[tuple[str, int]]
+) -> None:
+    """What libpq complains of is left to it: there is nothing in it for us."""
+    file = tmp_path / "services"
+    file.write_text(text, "utf-8", errors="surrogateescape", newline="")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    for name in ("PGHOST", "PGPORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert list(DRIVER.seeds({"service": "orders"})) == expected
+
+
+@pytest.mark.parametrize("ours", [{}, {"resolve": lambda host, port: [(host, port)]}], ids=["driver", "resolver"])
+@pytest.mark.parametrize("text", ["[orders\nhost=x\n", "[orders]\nhost\n", "[orders]\nport=x:\nHost=y\n", "\xff"])
+def test_a_malformed_service_file_is_the_driver_s_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, ours: dict[str, Any]
+) -> None:
+    file = tmp_path / "services"
+    file.write_text(text, "latin-1")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    with pytest.raises(psycopg.OperationalError) as raw:
+        psycopg.connect("service=orders")
+    with pytest.raises(type(raw.value)) as caught:
+        aurora_actors.connect(psycopg.Connection.connect, "service=orders", **ours)
+    assert str(caught.value) == str(raw.value)
+
+
+@pytest.mark.parametrize("ours", [{}, {"resolve": lambda host, port: [(host, port)]}], ids=["driver", "resolver"])
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1,127.0.0.2", "1,2,3"), ("127.0.0.1", "1,2")])
+def test_ports_that_do_not_match_the_hosts_are_the_driver_s_error(host: str, port: str, ours: dict[str, Any]) -> None:
+    with pytest.raises(psycopg.OperationalError) as raw:
+        psycopg.connect(host=host, port=port)
+    with pytest.raises(psycopg.OperationalError) as caught:
+        aurora_actors.connect(psycopg.Connection.connect, host=host, port=port, **ours)
+    assert str(caught.value) == str(raw.value)
+
+
 # Whatever is written, the driver gets what libpq reads in it, ours taken out
 
 SPACE = " \t\n\r\f\v"

@@ -6,7 +6,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
 from aurora_actors.lab.template import OWNER
 from tests.failover.applications import connect, where
+from tests.failover.colours import Colour
 
 ZONE = "xyz.us-east-1.rds.amazonaws.com"
 PROXY = f"app.proxy-{ZONE}"
@@ -155,6 +156,22 @@ def test_several_hosts_are_tried_one_after_another(aurora_lab: PostgresLab) -> N
     with connect(aurora_lab, host=endpoints) as conn:
         assert where(conn) == alive
         assert lose(aurora_lab, conn).host.id == alive
+
+
+@pytest.mark.parametrize("by", ["address", "endpoint"])
+@pytest.mark.parametrize("attributes", ["read-write", "read-only", "prefer-standby"])
+def test_a_host_of_the_kind_that_is_asked_for_is_found_behind_a_resolver_too(
+    aurora_lab: PostgresLab, colour: Colour, by: str, attributes: str
+) -> None:
+    reader, writer = aurora_lab.readers[0], aurora_lab.writer
+    wanted, other = (writer, reader) if attributes == "read-write" else (reader, writer)
+    named = aurora_lab.endpoint if by == "endpoint" else lambda host: aurora_lab.address(host)[0]
+    resolve = aurora_lab.resolve if by == "endpoint" else lambda host, port: [(host, port)]
+    given: dict[str, Any] = {"target_session_attrs": attributes, "autocommit": True, "resolve": resolve}
+    with colour.connect(aurora_lab, host=f"{named(other)},{named(wanted)}", **given) as conn:
+        assert where(conn) == wanted
+    with pytest.raises(psycopg.OperationalError) if attributes != "prefer-standby" else nullcontext():
+        colour.connect(aurora_lab, host=named(other), **given).close()
 
 
 @contextmanager
