@@ -102,10 +102,12 @@ class Tie:
         assert proxy is not None
         raised = await proxy.catch_up(operation)
         silent = clean and nothing_lost(raised)
-        if raised is not None and not silent:
+        if raised is not None:
+            # Of a silent switch, too: rows of a server-side cursor are gone with it.
             self.outcome = raised
             try:
-                raise raised
+                if not silent:
+                    raise raised
             finally:
                 del raised  # else its traceback holds this frame, and this frame it
         return not proxy.stale
