@@ -200,7 +200,7 @@ class Link(Tie):
 
     def give_up(self, conn: Any) -> None:
         self.lost_for_good = True
-        self.leave()
+        self.drop()
         drop(conn)
 
     async def _attempted(self, conn: Any, attempt: Callable[[], Any]) -> None:

@@ -327,9 +327,9 @@ class Link(Tie):
         self._long_way(conn)
 
     def give_up(self, conn: Any) -> None:
+        # A pool throws it away without a close().
         self.lost_for_good = True
-        if self.proxy is not None:
-            self.proxy.unwatch()
+        self.drop()
         conn.pgconn.finish()
 
     def enter(self, conn: Any) -> None:

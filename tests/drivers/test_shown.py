@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from aurora_actors import FailoverError, FailoverFailedError
+from aurora_actors.actors.system import system
 from aurora_actors.lab import MysqlLab, PostgresLab
 from tests.failover.applications import forget_clusters
 from tests.failover.colours import Colour
@@ -30,6 +31,12 @@ def parts(shown: Any) -> tuple[str, str]:
     assert found, repr(shown)
     assert "pwd" not in repr(shown)
     return found[1], found[2] or ""
+
+
+def hold(count: int) -> bool:
+    """Whether so many connections hold their cluster; those that are lost do not, though nobody has closed them."""
+    (cluster,) = system.clusters
+    return cluster.leases == count
 
 
 def test_a_connection_of_psycopg(aurora_lab: PostgresLab, colour: Colour) -> None:
@@ -78,7 +85,19 @@ def test_one_that_is_stale_or_lost(aurora_lab: PostgresLab, colour: Colour) -> N
             aurora_lab.crash(host)
         with pytest.raises(FailoverFailedError):
             used.execute("SELECT 1")
-        assert parts(used)[0] == "[BAD]"
+        assert parts(used) == ("[BAD]", "")
+        assert hold(1)
+
+
+@in_every_face
+async def test_one_of_mysql_connector_that_is_lost(aurora_mysql_lab: MysqlLab, face: Face) -> None:
+    async with face.connection(aurora_mysql_lab, failover_timeout_sec=1) as conn:
+        for host in aurora_mysql_lab.hosts:
+            aurora_mysql_lab.crash(host)
+        with pytest.raises(FailoverFailedError):
+            await query(conn, "SELECT 1")
+        assert " on " not in repr(conn)
+        assert hold(0)
 
 
 @in_every_face
