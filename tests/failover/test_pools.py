@@ -12,9 +12,16 @@ import psycopg_pool
 import pytest
 
 import aurora_actors.psycopg
-from aurora_actors import FailoverError, FailoverSuccessError, TransactionResolutionUnknownError, signals
+from aurora_actors import (
+    FailoverError,
+    FailoverFailedError,
+    FailoverSuccessError,
+    TransactionResolutionUnknownError,
+    signals,
+)
 from aurora_actors.actors.system import system
 from aurora_actors.lab import PostgresLab
+from tests.failover.applications import Noted
 from tests.failover.colours import Colour
 from tests.lab.sessions import eventually
 
@@ -39,8 +46,7 @@ def opened(colour: Colour, aurora_lab: PostgresLab) -> Opened:
     """``opened(**options)``: a full pool to the writer, open until the block is left."""
 
     @contextmanager
-    def opened(**options: Any) -> Iterator[Any]:
-        kind = POOLS[colour.name]
+    def opened(kind: Any = POOLS[colour.name], **options: Any) -> Iterator[Any]:
         given = {"connection_class": colour.ours, "kwargs": {"autocommit": True}, "min_size": SIZE, **options}
         pool = colour.spoken(colour.run(kind, aurora_lab.conninfo(), open=False, **given))
         with pool:
@@ -48,6 +54,29 @@ def opened(colour: Colour, aurora_lab: PostgresLab) -> Opened:
             yield pool
 
     return opened
+
+
+Hooked = Callable[[str], tuple[list[int], Any]]
+
+
+@pytest.fixture
+def hooked(colour: Colour) -> Hooked:
+    """``hooked(statement)``: a hook of a pool's that executes it, and the sessions on which it did."""
+
+    def hooked(statement: str) -> tuple[list[int], Any]:
+        sessions: list[int] = []
+
+        def hook(conn: Any) -> Any:
+            result = conn.execute(statement)
+            sessions.append(conn.info.backend_pid)
+            return result
+
+        async def hook_async(conn: Any) -> None:
+            await hook(conn)
+
+        return sessions, hook if colour.name == "threads" else hook_async
+
+    return hooked
 
 
 def ask(pool: Any) -> str:
@@ -107,15 +136,9 @@ def test_idle_connections_move_without_an_error(aurora_lab: PostgresLab, opened:
 
 
 def test_a_check_moves_what_is_stale(
-    aurora_lab: PostgresLab, opened: Opened, colour: Colour
+    aurora_lab: PostgresLab, opened: Opened, colour: Colour, hooked: Hooked
 ) -> None:
-    def hold_something(conn: Any) -> Any:
-        return conn.execute("SET work_mem = '7MB'")
-
-    async def hold_something_async(conn: Any) -> None:
-        await hold_something(conn)
-
-    configure = hold_something if colour.name == "threads" else hold_something_async
+    _, configure = hooked("SET work_mem = '7MB'")
     with opened(check=colour.ours.check, configure=configure) as pool, colour.connect(aurora_lab, autocommit=True) as used:
         aurora_lab.failover()
         with suppress(FailoverError):
@@ -181,6 +204,75 @@ def test_close_gives_a_connection_back(aurora_lab: PostgresLab, opened: Opened, 
     assert signals.settle(FACT_SECONDS)
     assert len(closed) == 1
     signals.connection_closed.disconnect(note)
+
+
+NULL_POOLS: dict[str, Any] = {"threads": psycopg_pool.NullConnectionPool, "asyncio": psycopg_pool.AsyncNullConnectionPool}
+
+
+@pytest.mark.parametrize("check", ["none", "ours", "its own"])
+def test_a_pool_that_keeps_nothing_shows_no_error(
+    aurora_lab: PostgresLab, opened: Opened, colour: Colour, check: str
+) -> None:
+    kind = NULL_POOLS[colour.name]
+    checks = {"none": None, "ours": colour.ours.check, "its own": kind.check_connection}
+    with opened(kind, min_size=0, max_size=2, check=checks[check]) as pool:
+        assert ask(pool) == aurora_lab.writer
+        aurora_lab.failover()
+        assert [ask(pool) for _ in range(2)] == [aurora_lab.writer] * 2
+
+
+def test_a_pool_s_reset_meets_the_connection_wherever_it_is(
+    aurora_lab: PostgresLab, opened: Opened, colour: Colour, hooked: Hooked
+) -> None:
+    configured, configure = hooked("SET app.tenant = 'nobody'")
+    resets, reset = hooked("SET app.tenant = 'nobody'")
+    with opened(min_size=1, max_size=1, configure=configure, reset=reset) as pool:
+        for _ in range(2):
+            with pool.connection() as conn:
+                assert conn.execute("SHOW app.tenant").fetchone() == ("nobody",)
+                conn.execute("SET app.tenant = 'me'")
+                aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+                with pytest.raises(FailoverSuccessError):
+                    conn.execute("SELECT 1")
+                assert conn.execute("SHOW app.tenant").fetchone() == ("me",)
+        assert ask(pool) == aurora_lab.writer
+        # A pool that is closed meanwhile does not close what a worker of its own is about to give back.
+        eventually(lambda: len(pool._pool) == 1)
+    assert (len(configured), len(set(resets))) == (1, 2)
+
+
+def test_a_connection_whose_time_is_over_is_replaced_wherever_it_is(
+    aurora_lab: PostgresLab, opened: Opened, signals_noted: Noted
+) -> None:
+    with opened(min_size=1, max_size=1, max_lifetime=0.001) as pool:
+        for number in (1, 2):
+            with pool.connection() as conn:
+                aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+                with pytest.raises(FailoverSuccessError):
+                    conn.execute("SELECT 1")
+                pid = conn.info.backend_pid
+            with pool.connection() as conn:
+                assert conn.info.backend_pid != pid
+            signals_noted.wait_for("connection_closed", number)
+
+
+def test_a_pool_that_cannot_reconnect_tells_so_and_does_later(
+    aurora_lab: PostgresLab, opened: Opened, colour: Colour
+) -> None:
+    told = threading.Event()
+    given = {"autocommit": True, "failover_timeout_sec": 0.5}
+    options: dict[str, Any] = {"reconnect_timeout": 0.1, "reconnect_failed": lambda _: told.set()}
+    with opened(min_size=1, max_size=1, kwargs=given, **options) as pool:
+        for host in aurora_lab.hosts:
+            aurora_lab.crash(host)
+        with pytest.raises(FailoverFailedError):
+            ask(pool)
+        assert told.wait(FACT_SECONDS)
+        for host in aurora_lab.hosts:
+            aurora_lab.restart(host)
+        aurora_lab.wait_ready()
+        pool.check()
+        assert ask(pool) == aurora_lab.writer
 
 
 def test_a_pool_that_is_closed_leaves_no_cluster(opened: Opened) -> None:
