@@ -8,7 +8,7 @@ from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ClassVar
 
 import mysql.connector
-from mysql.connector.errors import Error
+from mysql.connector.errors import Error, InterfaceError
 
 from aurora_actors.actors.names import names
 from aurora_actors.dialects.base import Rows
@@ -23,6 +23,7 @@ from aurora_actors.drivers.mysql_opening import (
     in_time,
     inner,
     is_connection_class,
+    led_to,
     opened_at,
     opened_by_the_driver,
 )
@@ -41,6 +42,9 @@ log = logging.getLogger("aurora_actors.drivers")
 
 OLDEST = (9, 7, 0)
 """The release whose private names this adapter was written for."""
+
+HIGHEST_PRIORITY = 100
+"""Of a server in the driver's own list, and what one has that is given none."""
 
 _said: list[str] = []
 
@@ -85,7 +89,8 @@ class MysqlDriver:
         if parameters.get("unix_socket"):
             return [(str(parameters["unix_socket"]), port)]
         host = str(parameters.get("host") or DEFAULT_HOST)
-        servers = parameters.get("failover") or ()
+        # The driver takes its own list by priority, too; among equals it draws lots.
+        servers = sorted(parameters.get("failover") or (), key=_priority, reverse=True)
         return [(str(s.get("host", host)), int(s.get("port", port))) for s in servers] or [(host, port)]
 
     async def open(self, access: Access, place: Place | None, limit: float | None, *, guarded: bool) -> Wire:
@@ -94,9 +99,15 @@ class MysqlDriver:
         kind = class_of(target, parameters)
         if place is not None:
             _check_identity(kind, access)
+            _check_servers(parameters)
         if place is None or pooled or place.host.startswith("/"):
-            wire = await opened_by_the_driver(target, parameters, limit)
+            # Where a certificate is to fit the name the driver has to have the name.
+            led = pooled and place is not None and place.host[:1] != "/" and not parameters.get("ssl_verify_identity")
+            given = led_to(place.addresses[0], target, parameters) if led and place is not None else parameters
+            wire = await opened_by_the_driver(target, given, limit)
             conn = inner(wire)
+            if led and place is not None:
+                conn._host = place.host
             if pooled and place is not None and conn._aa_handle.peer not in place.addresses:
                 # The pool knows one host only; its connection goes where it is wanted.
                 spare = await opened_at(type(conn), plain(parameters), place, limit)
@@ -214,6 +225,24 @@ def _check_identity(kind: type[Any], access: Access) -> None:
             "ssl_verify_identity with the C extension goes by the name alone, past the resolver that was given;"
             " give use_pure=True, or no resolver"
         )
+
+
+def _check_servers(parameters: Mapping[str, Any]) -> None:
+    """Of the driver's own list of servers only where they are goes by the resolver."""
+    more = {key for server in parameters.get("failover") or () for key in server} - {"host", "port", "priority"}
+    if more:
+        raise ConfigurationError(
+            f"failover= with a {', a '.join(sorted(more))} for a server of its own goes past the resolver that was given;"
+            " give host, port and priority alone, or no resolver"
+        )
+
+
+def _priority(server: Mapping[str, Any]) -> int:
+    """As the driver has it. Raises its error."""
+    priority = server.get("priority", HIGHEST_PRIORITY)
+    if not isinstance(priority, int) or not 0 <= priority <= HIGHEST_PRIORITY:
+        raise InterfaceError(f"Priority value should be an integer in the range of 0 to 100, got : {priority}")
+    return priority
 
 
 def _check_version() -> None:

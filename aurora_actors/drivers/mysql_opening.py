@@ -27,7 +27,7 @@ from aurora_actors.drivers.mysql_reading import failure_of
 from aurora_actors.drivers.mysql_server import IN_TRANSACTION
 from aurora_actors.drivers.mysql_session import drop, line_of, status_of
 
-__all__ = ["asked", "class_of", "in_time", "inner", "is_connection_class", "opened_at", "opened_by_the_driver"]
+__all__ = ["asked", "class_of", "in_time", "inner", "is_connection_class", "led_to", "opened_at", "opened_by_the_driver"]
 
 log = logging.getLogger("aurora_actors.drivers")
 
@@ -61,8 +61,7 @@ async def opened_by_the_driver(target: Any, parameters: Mapping[str, Any], limit
     given = {key: value for key, value in parameters.items() if key not in KEEPING_ALIVE}
     given = plain(given) if isinstance(target, type) else given
     if not POOL.isdisjoint(given):
-        colour = ".aio" if iscoroutinefunction(target) else ""
-        _remind(import_module(f"mysql.connector{colour}.pooling"), given)
+        _remind(_pooling(target), given)
     if limit is not None:
         given = _limited(class_of(target, parameters), given, limit)
     try:
@@ -82,6 +81,24 @@ async def opened_by_the_driver(target: Any, parameters: Mapping[str, Any], limit
     return wire
 
 
+def led_to(address: tuple[str, int], target: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """*parameters* for a pool of the driver's, which looks names up by itself: with *address* in the place of one.
+
+    A pool that is there already connects there from now on.
+    """
+    pooling = _pooling(target)
+    name = parameters.get("pool_name") or pooling.generate_pool_name(**parameters)
+    at = {"host": address[0], "port": address[1]}
+    pool = pooling._CONNECTION_POOLS.get(name)
+    if pool is not None:
+        pool._cnx_config.update(at)
+    return {**parameters, **at, "pool_name": name}
+
+
+def _pooling(target: Any) -> Any:
+    return import_module(f"mysql.connector{'.aio' if iscoroutinefunction(target) else ''}.pooling")
+
+
 def _remind(pooling: Any, given: Mapping[str, Any]) -> None:
     """A pool of the driver's logs in with what it was made with: have it know the password of now."""
     name = given.get("pool_name") or pooling.generate_pool_name(**given)
@@ -93,14 +110,15 @@ def _remind(pooling: Any, given: Mapping[str, Any]) -> None:
 async def opened_at(kind: type[Any], parameters: dict[str, Any], place: Place, limit: float | None) -> Wire:
     """A connection of *kind* to the first address of *place* that can be had. Raises the driver's error."""
     until = math.inf if limit is None else monotonic() + limit
-    *others, last = place.addresses
-    for address in others:
+    names = place.host.split(",") if "," in place.host else [place.host] * len(place.addresses)
+    *others, last = zip(names, place.addresses, strict=True)
+    for host, address in others:
         try:
-            return await _opened_once(kind, parameters, place.host, address, until)
+            return await _opened_once(kind, parameters, host, address, until)
         except (Error, OSError) as error:
             if not failure_of(error).lost or monotonic() >= until:
                 raise
-    return await _opened_once(kind, parameters, place.host, last, until)
+    return await _opened_once(kind, parameters, *last, until)
 
 
 async def asked(conn: Any, sql: str, waits: Waits) -> Rows:

@@ -31,6 +31,7 @@ FILES = (
     "tests/failover/test_mysql_idle.py",
     "tests/failover/test_mysql_interrupted.py",
     "tests/failover/test_mysql_middle.py",
+    "tests/failover/test_mysql_servers.py",
     "tests/failover/test_tokens.py",
 )
 
