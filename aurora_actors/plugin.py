@@ -8,7 +8,7 @@ once for threads and asyncio: they await ``proceed(call)``, other flows, and the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar
 
 from aurora_actors.flow.chain import Proceed
@@ -20,6 +20,7 @@ from aurora_actors.model.health import Detection, Sign
 from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.outcome import Attempt, Ledger, Operation, Outcome
 from aurora_actors.model.topology import ClusterTopology
+from aurora_actors.model.values import dataclass
 from aurora_actors.settings import Setting, Settings
 
 __all__ = [

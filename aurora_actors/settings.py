@@ -6,7 +6,6 @@ in one sentence, and leaves the rest to the driver. Pure but for the raising: no
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import re
@@ -40,19 +39,18 @@ _ALIKE = 0.8
 _ALIKE_LACKING = 0.85
 _SHOWN_LENGTH = 80
 _SPELT_BOOLS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_NAME = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_INTEGER = r"[+-]?[0-9]{1,18}"
+_NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"
 _SENSITIVE = r"(?:passw|passphrase|pwd|token|secret|credential|private_?key|access_?key|api_?key|scram_)"
-_SECRET_NAME = re.compile(rf"{_SENSITIVE}|^pass$")
+_SECRET_NAME = rf"{_SENSITIVE}|^pass$"
 # These run over whatever the user gave: each starts once per word or per text, so that none takes quadratic time.
 # A password in a URL ends at the last @ of the text: of one with a bare @ or / in it nothing may stay behind.
-_URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"\A([^:]*://[^:]*:).*@", re.DOTALL)
-_URL_SECRET = re.compile(rf"(?<=[?&])(?=[^?&=#]*?{_SENSITIVE})([^?&=#]++=)[^&#]*", re.IGNORECASE)
-_CONNINFO_SECRET = re.compile(
-    rf"(?<![\w-])(?=[\w-]*?{_SENSITIVE})([\w-]++\s*+=\s*+)(?:'(?:[^'\\]|\\.)*+'?|(?:\\.|\S)+)",
-    re.IGNORECASE | re.DOTALL,
+_URL = r"(?i)\s*[a-z][a-z0-9+.-]*://"
+_URL_PASSWORD = r"(?s)\A([^:]*://[^:]*:).*@"  # noqa: S105 - a pattern
+_URL_SECRET = rf"(?i)(?<=[?&])(?=[^?&=#]*?{_SENSITIVE})([^?&=#]++=)[^&#]*"
+_CONNINFO_SECRET = (
+    rf"(?is)(?<![\w-])(?=[\w-]*?{_SENSITIVE})([\w-]++\s*+=\s*+)(?:'(?:[^'\\]|\\.)*+'?|(?:\\.|\S)+)"
 )
 
 
@@ -172,6 +170,8 @@ class _Division:
         return True
 
     def refuse_misspelt(self, key: str) -> None:
+        import difflib
+
         bare = plain(key)
         known = (*self.spellings, *self.driver_keys)
         for nearest in difflib.get_close_matches(bare, known, n=1, cutoff=_ALIKE):
@@ -263,7 +263,7 @@ def _read_number(row: Setting, value: object) -> int | float:
     number: int | float = math.nan
     if isinstance(value, str):
         text = value.strip()
-        number = int(text) if _INTEGER.fullmatch(text) else float(text) if _NUMBER.fullmatch(text) else math.nan
+        number = int(text) if re.fullmatch(_INTEGER, text) else float(text) if re.fullmatch(_NUMBER, text) else math.nan
     elif isinstance(value, (int, numbers.Integral)):
         number = math.nan if isinstance(value, bool) else int(value)
     elif isinstance(value, (float, numbers.Real)):
@@ -292,7 +292,7 @@ def _read_text(row: Setting, value: object) -> str:
 
 def _read_name(row: Setting, value: object) -> str:
     name = plain(value) if isinstance(value, str) else ""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(f"expected a name{f', such as {row.example}' if row.example else ''}")
     return name
 
@@ -356,8 +356,10 @@ _CORE = Table()
 
 
 def _did_you_mean(asked: str, known: Iterable[str], prefix: str = "") -> str:
+    from difflib import get_close_matches
+
     by_spelling = {plain(name): name for name in known}
-    nearest = difflib.get_close_matches(asked, by_spelling, n=1)
+    nearest = get_close_matches(asked, by_spelling, n=1)
     return f"; did you mean {prefix}{by_spelling[nearest[0]]}?" if nearest else ""
 
 
@@ -374,7 +376,7 @@ def _is_secret(key: str) -> bool:
     for prefix in (*PREFIXES, *LACKING_PREFIXES):
         name = name.removeprefix(plain(prefix))
     row = SETTINGS.get(name)
-    return _SECRET_NAME.search(name) is not None if row is None else row.secret
+    return re.search(_SECRET_NAME, name) is not None if row is None else row.secret
 
 
 def _shown(value: object) -> str:
@@ -391,6 +393,6 @@ def _shown(value: object) -> str:
 
 
 def _masked(text: str) -> str:
-    if _URL.match(text):
-        return _URL_SECRET.sub(r"\1***", _URL_PASSWORD.sub(r"\1***@", text))
-    return _CONNINFO_SECRET.sub(r"\1***", text)
+    if re.match(_URL, text):
+        return re.sub(_URL_SECRET, r"\1***", re.sub(_URL_PASSWORD, r"\1***@", text))
+    return re.sub(_CONNINFO_SECRET, r"\1***", text)

@@ -7,10 +7,12 @@ A row that is not `available` is known, so that giving it is an error that says 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
+
+from aurora_actors.model.values import dataclass
 
 __all__ = ["SETTINGS", "SPELLINGS", "Kind", "Resolver", "Setting", "plain", "spellings"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from aurora_actors.model.endpoints import InstancePattern
+from aurora_actors.model.values import dataclass
 from aurora_actors.settings_table import SETTINGS, Resolver
 
 __all__ = ["Settings"]

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from blinker import ANY, NamedSignal, Namespace
 from blinker._utilities import make_id
 from blinker.base import ANY_ID
+
+from aurora_actors.model.values import dataclass
 
 from .actors.dispatch import Dispatcher, TaskLine, dispatcher, loop_of
 from .actors.forking import on_fork

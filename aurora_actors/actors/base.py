@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import count
 from queue import SimpleQueue
@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import pykka
 
+from aurora_actors.model.values import dataclass
 from aurora_actors.signals import ActorCrashed
 
 from .forking import on_fork

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aurora_actors import signals
 from aurora_actors.actors.base import ActorCrashed, Ref, stop_all, tell
@@ -21,6 +21,7 @@ from aurora_actors.actors.watched import Watched, WatchedSessions
 from aurora_actors.drivers.base import Access
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import Knowledge, Observation
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Cluster", "Identity", "Lease"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from time import monotonic
 
 from aurora_actors import signals
 from aurora_actors.actors.forking import on_fork
+from aurora_actors.model.values import dataclass
 
 __all__ = ["HELD_UP_SECONDS", "Origin", "complain", "described"]
 

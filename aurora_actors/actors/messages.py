@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aurora_actors.actors.base import Ref, Request
 from aurora_actors.actors.polling import Running
 from aurora_actors.model.failover import Sighting, Want
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.search import Probe
 from aurora_actors.model.topology import ClusterTopology, Observation, Verdict
+from aurora_actors.model.values import dataclass
 
 __all__ = [
     "Depose",

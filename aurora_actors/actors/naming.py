@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from aurora_actors.dialects.base import Dialect, Report
 from aurora_actors.model.endpoints import InstancePattern
 from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.topology import HostRow, Observation
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Naming"]
 

@@ -13,7 +13,6 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -22,6 +21,7 @@ from pykka._envelope import Envelope
 from aurora_actors.actors.forking import on_fork
 from aurora_actors.actors.reply import Reply
 from aurora_actors.flow.running import FlowError
+from aurora_actors.model.values import dataclass
 
 __all__ = ["FlowsEnded", "Late", "Poller", "Running", "Task", "join_workers"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aurora_actors.model.outcome import Attempt
 from aurora_actors.model.topology import ClusterTopology, ClusterView, Knowledge, Verdict
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Published", "Standing"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aurora_actors.drivers.base import Access
 from aurora_actors.drivers.lines import Line
 from aurora_actors.model.health import Call, Detection
 from aurora_actors.model.hosts import Host
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Kind", "Watched", "WatchedSessions"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from aurora_actors.model.faults import Fault
 from aurora_actors.model.hosts import Role
 from aurora_actors.model.topology import HostRow
+from aurora_actors.model.values import dataclass
 
 __all__ = ["STALE_ROW_SECONDS", "Dialect", "Report", "Rows", "members_of", "own_claim"]
 

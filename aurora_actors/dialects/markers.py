@@ -7,9 +7,9 @@ lost the session has looked, and from then on it commits nothing more, wherever 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aurora_actors.dialects.base import Rows
+from aurora_actors.model.values import dataclass
 
 __all__ = ["LOOK_SECONDS", "Markers", "by_scheme", "of_mysql", "of_postgres"]
 

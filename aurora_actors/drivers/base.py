@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.lines import Line
 from aurora_actors.model.hosts import Host, Role
+from aurora_actors.model.values import dataclass
 from aurora_actors.settings import Settings
 
 __all__ = [

@@ -44,7 +44,7 @@ DEFAULT_PORT = 5432
 
 _KEYWORDS = frozenset({"autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory"})
 # What else a server says to a login, in the language of Aurora: other credentials would change nothing.
-_OTHER_REFUSALS = re.compile(
+_OTHER_REFUSALS = (
     "starting up|shutting down|recovery|terminating|too many|reserved for|does not exist|pg_hba.conf"
     "|not currently accepting|permission denied|unsupported frontend protocol|not permitted to log in"
 )
@@ -58,9 +58,9 @@ _ROUTING = frozenset({"host", "hostaddr", "port", "service"})
 _CHOOSING = frozenset({"target_session_attrs", "load_balance_hosts"})
 """How libpq chooses among the given hosts; it has no choice at a host that was chosen."""
 # One `key = value` of a conninfo string, as libpq reads it. libpq itself refuses keys that are not its own.
-_PAIR = re.compile(r"([^\s=]+)\s*=\s*('(?:[^'\\]|\\.)*+'|(?!')(?:[^\s\\]|\\.?+)*+)\s*", re.DOTALL | re.ASCII)
+_PAIR = r"(?sa)([^\s=]+)\s*=\s*('(?:[^'\\]|\\.)*+'|(?!')(?:[^\s\\]|\\.?+)*+)\s*"
 # A URL up to its query, as libpq looks for it: a password ends at the first @, whatever else is in it.
-_BEFORE_QUERY = re.compile(r"postgres(?:ql)?://(?:[^@/]*@)?+[^?]*\?")
+_BEFORE_QUERY = r"postgres(?:ql)?://(?:[^@/]*@)?+[^?]*\?"
 
 
 class PsycopgDriver:
@@ -171,7 +171,7 @@ class PsycopgDriver:
     def is_refusal(self, error: BaseException) -> bool:
         # libpq keeps no SQLSTATE of a refused login; PAM is how Aurora asks IAM.
         text = str(error)
-        return "FATAL" in text and ("authentication failed" in text or _OTHER_REFUSALS.search(text) is None)
+        return "FATAL" in text and ("authentication failed" in text or re.search(_OTHER_REFUSALS, text) is None)
 
     async def close(self, wire: Wire) -> None:
         closing = wire.close()
@@ -258,7 +258,7 @@ def _divided(conninfo: str, keys: frozenset[str]) -> tuple[str, dict[str, str]]:
     ours: dict[str, str] = {}
     kept: list[str] = []
     if conninfo.startswith(("postgresql://", "postgres://")):
-        before = _BEFORE_QUERY.match(conninfo)
+        before = re.match(_BEFORE_QUERY, conninfo)
         for pair in conninfo[before.end() :].split("&") if before else ():
             key, equals, value = pair.partition("=")
             if not equals or (key := unquote(key)) in keys or key == "ssl":
@@ -266,8 +266,9 @@ def _divided(conninfo: str, keys: frozenset[str]) -> tuple[str, dict[str, str]]:
             else:
                 ours[key] = unquote(value, errors="strict")
         return (before[0] + "&".join(kept), ours) if before and ours else (conninfo, {})
+    pairs = re.compile(_PAIR)
     end = len(conninfo) - len(conninfo.lstrip(_BLANKS))
-    while match := _PAIR.match(conninfo, end):
+    while match := pairs.match(conninfo, end):
         key, value = match[1], match[2]
         if key in keys:
             kept.append(f"{key}={value}")
@@ -305,6 +306,8 @@ def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
     name = parameters.get("service") or os.environ.get("PGSERVICE")
     if not name:
         return {}
+    import configparser
+
     own = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
     for file in (own, Path(os.environ.get("PGSYSCONFDIR", "/etc/postgresql-common")) / "pg_service.conf"):
         try:

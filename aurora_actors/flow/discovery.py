@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_actors.actors.complaints import Origin, described
 from aurora_actors.errors import ConfigurationError, PluginError
 from aurora_actors.flow.conformance import complaint
+from aurora_actors.model.values import dataclass
 from aurora_actors.plugin import Monitor, Plugin, identity_provider
 from aurora_actors.settings import Setting
 
@@ -260,7 +259,9 @@ def _named(dist: Distribution) -> str:
 
 
 def _unknown(group: str, name: str) -> str:
+    from difflib import get_close_matches
+
     known = names(group)
-    near = difflib.get_close_matches(name, known, 1, 0.6)
+    near = get_close_matches(name, known, 1, 0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"installed are: {', '.join(known) or 'none'}"
     return f"no {kind_of(group)} named {name!r} is installed; {hint}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aurora_actors import errors
 from aurora_actors.actors.asking import DeadlineExceeded
@@ -19,6 +19,7 @@ from aurora_actors.model.endpoints import Endpoint, EndpointKind, InstancePatter
 from aurora_actors.model.failover import Mode, Want
 from aurora_actors.model.hosts import Host, Role
 from aurora_actors.model.topology import ClusterTopology, Knowledge, Observation, observed
+from aurora_actors.model.values import dataclass
 from aurora_actors.proxies.proxy import Proxy
 from aurora_actors.settings import Settings
 

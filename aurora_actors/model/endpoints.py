@@ -19,8 +19,9 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Endpoint", "EndpointKind", "InstancePattern", "instance_id_of", "parse_endpoint", "parse_instance_pattern"]
 
@@ -64,12 +65,12 @@ _REGION_AFTER_RDS: tuple[tuple[str, ...], ...] = (
     ("c2s", "ic", "gov"),
     ("sc2s", "sgov", "gov"),
 )
-_ID_LABEL = re.compile(r"(?:(cluster-ro|cluster-custom|cluster|proxy|shardgrp|global)-)?([a-z0-9]+)")
-_REGION = re.compile(r"[a-z0-9-]+")
-_NAME_LABEL = re.compile(r"[^\s.:/?@\[\]]+")
-_GREEN = re.compile(r"(.+)-green-[0-9a-z]{6}")
-_PORT = re.compile(r"[0-9]{1,5}")
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_ID_LABEL = r"(?:(cluster-ro|cluster-custom|cluster|proxy|shardgrp|global)-)?([a-z0-9]+)"
+_REGION = r"[a-z0-9-]+"
+_NAME_LABEL = r"[^\s.:/?@\[\]]+"
+_GREEN = r"(.+)-green-[0-9a-z]{6}"
+_PORT = r"[0-9]{1,5}"
+_DRIVE = r"[A-Za-z]:[\\/]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Endpoint:
     @property
     def is_green(self) -> bool:
         """A blue/green deployment's green side: `-green-` and six letters or digits end the first label."""
-        return self._tells_deployment and _GREEN.fullmatch(self._first_label) is not None
+        return self._tells_deployment and re.fullmatch(_GREEN, self._first_label) is not None
 
     @property
     def is_old(self) -> bool:
@@ -124,7 +125,7 @@ class Endpoint:
         if not self.is_green:
             return self
         label, dot, rest = self.host.partition(".")
-        match = _GREEN.fullmatch(label)
+        match = re.fullmatch(_GREEN, label)
         return parse_endpoint(f"{match[1]}{dot}{rest}") if match else self
 
     @property
@@ -140,7 +141,7 @@ class Endpoint:
 @functools.lru_cache(maxsize=_REMEMBERED_HOSTS)
 def parse_endpoint(host: str) -> Endpoint:
     """Tell what `host` is. Never raises: whatever the grammar does not know is OTHER. Any thread."""
-    if host.startswith(("/", "@")) or _DRIVE.match(host):
+    if host.startswith(("/", "@")) or re.match(_DRIVE, host):
         return Endpoint(host, EndpointKind.SOCKET)
     if host.endswith(".") and not host.endswith(".."):
         host = host[:-1]
@@ -167,8 +168,8 @@ def _rds_endpoint(host: str) -> Endpoint | None:
         return None
     region, length = domain
     *names, id_label = labels[:-length]
-    match = _ID_LABEL.fullmatch(id_label)
-    if match is None or not names or not all(_NAME_LABEL.fullmatch(name) for name in names):
+    match = re.fullmatch(_ID_LABEL, id_label)
+    if match is None or not names or not all(re.fullmatch(_NAME_LABEL, name) for name in names):
         return None
     kind = _KIND_OF_PREFIX[match[1]]
     if (region == "global") is not (kind is EndpointKind.GLOBAL):
@@ -186,13 +187,13 @@ def _rds_domain(labels: tuple[str, ...]) -> tuple[str, int] | None:
     """Region of an RDS name, and how many labels at its end stand after the one with the id."""
     for suffix in _REGION_BEFORE_RDS:
         length = len(suffix) + 1
-        if len(labels) > length and labels[-len(suffix) :] == suffix and _REGION.fullmatch(labels[-length]):
+        if len(labels) > length and labels[-len(suffix) :] == suffix and re.fullmatch(_REGION, labels[-length]):
             return labels[-length], length
     for suffix in _REGION_AFTER_RDS:
         length = len(suffix) + 2
         if len(labels) > length and labels[-len(suffix) :] == suffix and labels[-length] == "rds":
             region = labels[1 - length]
-            return (region, length) if _REGION.fullmatch(region) else None
+            return (region, length) if re.fullmatch(_REGION, region) else None
     return None
 
 
@@ -200,7 +201,7 @@ def _load_balancer_region(host: str) -> str:
     """`<x>.elb.<region>.amazonaws.com` is no database, but its region is the database's."""
     labels = host.split(".")
     if len(labels) > 4 and labels[-4] == "elb" and labels[-2:] == ["amazonaws", "com"] and labels[0]:
-        return labels[-3] if _REGION.fullmatch(labels[-3]) else ""
+        return labels[-3] if re.fullmatch(_REGION, labels[-3]) else ""
     return ""
 
 
@@ -213,7 +214,7 @@ class InstancePattern:
 
     def endpoint_of(self, instance_id: str) -> str:
         """The host name of an instance. Raises ValueError if `instance_id` cannot be part of a host name."""
-        if not _NAME_LABEL.fullmatch(instance_id):
+        if not re.fullmatch(_NAME_LABEL, instance_id):
             raise ValueError(f"{instance_id!r} is no instance id: expected one label of a host name")
         return self.template.replace("?", instance_id.lower())
 
@@ -237,9 +238,9 @@ def parse_instance_pattern(text: str) -> InstancePattern:
             "expected exactly one `?`, in the first label, where the instance id belongs,"
             " such as ?.abc.eu-west-1.rds.amazonaws.com"
         )
-    if not all(_NAME_LABEL.fullmatch(label.replace("?", "x")) for label in labels):
+    if not all(re.fullmatch(_NAME_LABEL, label.replace("?", "x")) for label in labels):
         raise ValueError("expected a host name of labels with dots between them, with `?` for the instance id")
-    if colon and not (_PORT.fullmatch(port_text) and 0 < int(port_text) < 65536):
+    if colon and not (re.fullmatch(_PORT, port_text) and 0 < int(port_text) < 65536):
         raise ValueError(f"port {port_text!r}: expected a number from 1 to 65535")
     _refuse_other_kinds(template)
     return InstancePattern(template, int(port_text) if colon else None)
@@ -261,4 +262,4 @@ def instance_id_of(host: str, pattern: InstancePattern) -> str | None:
     if len(name) <= len(before) + len(after) or not (name.startswith(before) and name.endswith(after)):
         return None
     instance_id = name[len(before) : len(name) - len(after)]
-    return instance_id if _NAME_LABEL.fullmatch(instance_id) else None
+    return instance_id if re.fullmatch(_NAME_LABEL, instance_id) else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import ClusterTopology, ClusterView, Verdict
+from aurora_actors.model.values import dataclass
 
 __all__ = ["FRESH_SECONDS", "READER_GRACE_SECONDS", "Mode", "Sighting", "Want", "answer", "explained", "why_stale"]
 

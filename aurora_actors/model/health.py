@@ -9,8 +9,10 @@ A monitor that ran late has seen nothing: it begins to count anew.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Call", "Detection", "Health", "Look", "Sign", "answered", "asked", "idle_pause", "looked", "path_is_dead"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Host", "Role"]
 

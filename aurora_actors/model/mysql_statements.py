@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from aurora_actors.model.session import LONGEST_TEXT
+from aurora_actors.model.session import LONGEST_TEXT, compiled
 from aurora_actors.model.session_state import Effect
 
 __all__ = [
@@ -20,8 +20,8 @@ _BLANK = r"(?:\s|--[^\n]*\n|\#[^\n]*\n|/\*(?!M?!)(?:[^*]|\*(?!/))*\*/)*+"
 _IDENTIFIER = r"`(?:[^`]|``)+`|[\w$]+"
 
 
-def _begins(words: str) -> re.Pattern[str]:
-    return re.compile(rf"{_BLANK}\(*{_BLANK}(?:{words})\b", re.IGNORECASE)
+def _begins(words: str) -> str:
+    return rf"{_BLANK}\(*{_BLANK}(?:{words})\b"
 
 
 # https://dev.mysql.com/doc/refman/8.4/en/implicit-commit.html; LOAD DATA commits on NDB alone, which Aurora has not.
@@ -38,28 +38,26 @@ _HARMLESS = _begins(
     r"|begin(?!\s+not\b)|start\s+transaction|release\s+savepoint|truncate|analyze|optimize|check|checksum|repair|alter"
     r"|(?:create|drop)(?!\s+(?:or\s+replace\s+)?temporary\b)|rename|grant|revoke|kill|load\s+data|comment"
 )
-_USES = re.compile(rf"{_BLANK}use\s+({_IDENTIFIER}){_BLANK};?{_BLANK}", re.IGNORECASE)
+_USES = rf"{_BLANK}use\s+({_IDENTIFIER}){_BLANK};?{_BLANK}"
 # User variables, locks by name, what the statement before left behind, and results that go on in another place.
-_TELLTALE = re.compile(
+_TELLTALE = (
     r"(?<![\w@`'\"])@(?!@)|:=|get_lock|release_(?:all_)?locks?|last_insert_id|found_rows|row_count|sql_calc_found_rows"
-    r"|lastval|nextval|setval|\band\s+chain\b|\block\s+tables?\b|/\*M?!",
-    re.IGNORECASE,
+    r"|lastval|nextval|setval|\band\s+chain\b|\block\s+tables?\b|/\*M?!"
 )
-_COMMIT = re.compile(r"commit\b|\bxa\b", re.IGNORECASE)
-_LOOKS_BACK = re.compile(
-    r"last_insert_id|found_rows|row_count|lastval|\bshow\s+(?:warnings|errors|count)|get\s+diagnostics", re.IGNORECASE
+_COMMIT = r"commit\b|\bxa\b"
+_LOOKS_BACK = (
+    r"last_insert_id|found_rows|row_count|lastval|\bshow\s+(?:warnings|errors|count)|get\s+diagnostics"
 )
 
 
 # A value of which the text tells what it is, whatever sql_mode says; a placeholder (%) is none.
 _VALUE = r"(?:'(?:[^'\\%]|'')*+'|[-+]?[\w.]+)"
 _ASSIGNS = rf"(?:(?:session|local)\s+|@@(?:session\.|local\.)?)?(?P<name>[a-z_]\w*)\s*=\s*(?P<value>{_VALUE})"
-_ONE = re.compile(rf"\s*{_ASSIGNS}\s*(?:,|\Z)", re.IGNORECASE)
-_SETS = re.compile(
+_ONE = rf"\s*{_ASSIGNS}\s*(?:,|\Z)"
+_SETS = (
     rf"{_BLANK}set\s+(?:(?P<words>names|character\s+set|charset|role)\s+(?P<value>{_VALUE}(?:\s+collate\s+{_VALUE})?)"
     rf"|session\s+transaction\s+(?P<mode>isolation\s+level\s+[a-z]+(?:\s+[a-z]+)?|read\s+(?:only|write))"
-    rf"|(?P<several>[^;]+?)){_BLANK};?{_BLANK}",
-    re.IGNORECASE,
+    rf"|(?P<several>[^;]+?)){_BLANK};?{_BLANK}"
 )
 # Of one statement, or known to the server as something else than a setting of the session.
 _NO_SETTING = frozenset({"insert_id", "last_insert_id", "timestamp", "rand_seed1", "rand_seed2", "password"})
@@ -67,14 +65,14 @@ _NO_SETTING = frozenset({"insert_id", "last_insert_id", "timestamp", "rand_seed1
 
 def looks_back(text: str) -> bool:
     """Whether *text* asks what the statement before it did, which only the same session can tell."""
-    return _LOOKS_BACK.search(text) is not None
+    return compiled(_LOOKS_BACK).search(text) is not None
 
 
 def leaves_nothing(text: str) -> bool:
     """Whether a session is after *text* as it was before, and the answer to it the same on any other."""
-    if len(text) > LONGEST_TEXT or _TELLTALE.search(text):
+    if len(text) > LONGEST_TEXT or compiled(_TELLTALE).search(text):
         return False
-    return all(_HARMLESS.match(part) for part in _parts(text))
+    return all(compiled(_HARMLESS).match(part) for part in _parts(text))
 
 
 def commits(text: str, *, in_transaction: bool) -> bool:
@@ -86,7 +84,7 @@ def commits(text: str, *, in_transaction: bool) -> bool:
     if re.search(r"/\*M?!", text):
         return True
     harmless = (_COMMITS_NOTHING,) if in_transaction else (_COMMITS_NOTHING, _BEGINS)
-    return not all(any(pattern.match(part) for pattern in harmless) for part in _parts(text))
+    return not all(any(compiled(pattern).match(part) for pattern in harmless) for part in _parts(text))
 
 
 def prepares(text: str) -> bool:
@@ -101,12 +99,12 @@ def is_alone(text: str) -> bool:
 
 def may_be_killed(text: str) -> bool:
     """Whether nothing in *text* may be a COMMIT, which a KILL would leave nobody knows where. Empty: there is no text."""
-    return len(text) <= LONGEST_TEXT and _COMMIT.search(text) is None
+    return len(text) <= LONGEST_TEXT and compiled(_COMMIT).search(text) is None
 
 
 def used_database(text: str) -> str | None:
     """The database that *text* makes the current one, where it does nothing else."""
-    match = _USES.fullmatch(text)
+    match = compiled(_USES).fullmatch(text)
     if match is None:
         return None
     name = match[1]
@@ -118,7 +116,8 @@ def effects_of(text: str) -> tuple[Effect, ...] | None:
 
     No transaction undoes it.
     """
-    match = None if len(text) > LONGEST_TEXT or _TELLTALE.search(text.replace("@@", "")) else _SETS.fullmatch(text)
+    tells = len(text) > LONGEST_TEXT or compiled(_TELLTALE).search(text.replace("@@", ""))
+    match = None if tells else compiled(_SETS).fullmatch(text)
     if match is None:
         return None
     if match["words"]:
@@ -129,7 +128,7 @@ def effects_of(text: str) -> tuple[Effect, ...] | None:
         return (Effect("set", key, f"SET SESSION TRANSACTION {match['mode']}"),)
     found: list[Effect] = []
     rest = match["several"].strip()
-    while rest and (one := _ONE.match(rest)):
+    while rest and (one := compiled(_ONE).match(rest)):
         name, value, rest = one["name"].lower(), one["value"], rest[one.end() :]
         if name in _NO_SETTING:
             return None

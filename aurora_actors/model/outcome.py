@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Attempt", "Ledger", "Operation", "Outcome", "outcome_of", "told_by"]
 
@@ -93,7 +95,7 @@ class Operation:
 
 # At the start of a statement, wherever it stands in the text: a wrong "unknown" costs the application one look-up, a
 # wrong "rolled back" could cost it a duplicate.
-_COMMITTING = re.compile(r"(?:^|;|\*/|--[^\n]*\n)\s*(?:commit|end|prepare\s+transaction)\b", re.IGNORECASE)
+_COMMITTING = r"(?i)(?:^|;|\*/|--[^\n]*\n)\s*(?:commit|end|prepare\s+transaction)\b"
 
 
 def outcome_of(operation: Operation) -> Outcome:
@@ -102,7 +104,7 @@ def outcome_of(operation: Operation) -> Outcome:
         return Outcome.NOT_SENT
     if operation.refused and (operation.in_transaction or not operation.gid):
         return Outcome.ROLLED_BACK
-    if operation.commits or _COMMITTING.search(operation.statement):
+    if operation.commits or re.search(_COMMITTING, operation.statement):
         return Outcome.UNKNOWN
     if operation.in_transaction or not operation.autocommit:
         return Outcome.ROLLED_BACK

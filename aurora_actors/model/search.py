@@ -7,10 +7,11 @@ known then and the probes to send.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import Knowledge, Observation, doubted, observed
+from aurora_actors.model.values import dataclass
 
 __all__ = ["Probe", "Watch", "begun", "due", "ended", "heard", "looked", "missed", "pace", "saw", "started"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal, NamedTuple
+
+from aurora_actors.model.values import dataclass
 
 __all__ = ["LISTENS", "OF_LOGIN", "Effect", "Session", "only_transactions"]
 

@@ -12,9 +12,10 @@ The rules (law 12 of the architecture, "old news"):
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from aurora_actors.model.hosts import Host, Role
+from aurora_actors.model.values import dataclass
 
 __all__ = [
     "ClusterTopology",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from typing import TYPE_CHECKING, Any
 
 from aurora_actors.actors.asking import DeadlineExceeded
@@ -39,7 +39,7 @@ class Marker:
     def renew(self) -> None:
         """The connection has another session of the server's."""
         # Never used again: that it was lost is the last that its row says.
-        self.session = secrets.token_hex(16)
+        self.session = os.urandom(16).hex()
         self.sent = ""
 
     def committing(self) -> str:
