@@ -204,7 +204,8 @@ def _scanned(path: tuple[str, ...]) -> Mapping[str, Mapping[str, tuple[EntryPoin
 
 def _points(distribution: Distribution) -> Iterable[EntryPoint]:
     try:
-        return distribution.entry_points
+        # Nearly all that is installed has nothing for us, and it takes half of the time to read what it has for others.
+        return distribution.entry_points if "aurora_actors." in (distribution.read_text("entry_points.txt") or "") else ()
     except Exception as error:  # noqa: BLE001 - a file of anybody's, which may have nothing to do with us
         log.warning("the entry points of %s cannot be read: %s", _named(distribution), described(error))
         return ()
@@ -255,7 +256,8 @@ def _distribution(entry: EntryPoint) -> str:
 @lru_cache(maxsize=64)
 def _named(dist: Distribution) -> str:
     """Name and version, read once for each distribution: its metadata is a file of some length."""
-    return f"{dist.name} {dist.version}"
+    metadata = dist.metadata
+    return f"{metadata['Name']} {metadata['Version']}"
 
 
 def _unknown(group: str, name: str) -> str:
