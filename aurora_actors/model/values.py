@@ -21,11 +21,11 @@ else:
 
     def dataclass(*, frozen: bool, slots: bool, eq: bool = True, repr: bool = True) -> Callable[[type], type]:  # noqa: A002
         """``dataclasses.dataclass``, for values that are compared, hashed and shown field by field as it does it."""
-        shared = {**({"__eq__": _equal, "__hash__": _hashed} if eq else {}), **({"__repr__": _shown} if repr else {})}
+        wanted = {"__eq__": eq, "__hash__": eq, "__repr__": repr}
 
         def define(cls: type) -> type:
-            for name, method in shared.items():
-                if name not in vars(cls):
+            for name, method in _METHODS.items():
+                if wanted[name] and name not in vars(cls):
                     setattr(cls, name, method)
             return _defined(cls, frozen=frozen, slots=slots, eq=False, repr=False)
 
@@ -52,3 +52,6 @@ def _hashed(self: Any) -> int:
 def _shown(self: Any) -> str:
     shown = (field.name for field in fields(self) if field.repr)
     return f"{self.__class__.__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+
+_METHODS: dict[str, Callable[..., Any]] = {"__eq__": _equal, "__hash__": _hashed, "__repr__": _shown}
