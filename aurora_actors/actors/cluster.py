@@ -137,7 +137,8 @@ class Cluster:
 
     @property
     def failover(self) -> Ref:
-        return self._started()[1]
+        """Begun with the first search: at rest a cluster does without this thread."""
+        return self._started(searching=True)[1]
 
     @property
     def topology(self) -> Ref:
@@ -218,17 +219,20 @@ class Cluster:
         self._monitors = []
         self._sessions.reset()
 
-    def _started(self) -> tuple[Ref, ...]:
-        refs = self._refs
-        if refs and not any(ref.actor_stopped.is_set() for ref in refs):
+    def _started(self, *, searching: bool = False) -> tuple[Ref, ...]:
+        refs, wanted = self._refs, 1 + searching
+        if len(refs) >= wanted and not any(ref.actor_stopped.is_set() for ref in refs):
             return refs  # the usual case: an event loop's thread waits for no lock
         with self._lock:
             if not self._refs or any(ref.actor_stopped.is_set() for ref in self._refs):
-                self._refs = self._start()
+                self._refs = (self._start(),)
+            if len(self._refs) < wanted:
+                self._refs = (*self._refs, self._start_failover(self._refs[0]))
             return self._refs
 
-    def _start(self) -> tuple[Ref, ...]:
-        topology = TopologyActor.start(
+    def _start(self) -> Ref:
+        log.debug("watching cluster %s", self.name)
+        return TopologyActor.start(
             f"topology {self.name}",
             report=self._crashed,
             cell=self.cell,
@@ -241,12 +245,13 @@ class Cluster:
             retire=self._retired,
             timer=self._timer,
         )
+
+    def _start_failover(self, topology: Ref) -> Ref:
         failover = FailoverActor.start(
             f"failover {self.name}", report=self._crashed, cell=self.cell, topology=topology, timer=self._timer
         )
         tell(topology, ReportTo(failover))
-        log.debug("watching cluster %s", self.name)
-        return (topology, failover)
+        return failover
 
     def _monitor(self, host: Host, topology: Ref) -> Ref:
         ref = HostMonitor.start(

@@ -244,11 +244,13 @@ class HostMonitor(Actor):
             self._suspected = False
             tell(self._topology, ProcessSlept(self._host))
         sessions = self._watched()
-        calls = [(session, call) for session in sessions if (call := session.call(deposed=self._deposed)) is not None]
+        # There may be thousands, nearly all of them at rest.
+        waiting = [session for session in sessions if session.busy()]
+        calls = [(session, call) for session in waiting if (call := session.call(deposed=self._deposed)) is not None]
         _end_dead_paths(calls, now)
         was_down = self._health.down
         heard = _heard(sessions) if self._health.silent or was_down else health.NEVER
-        idle = health.idle_pause(session.detection for session in sessions)
+        idle = min((session.idle for session in sessions), default=float("inf"))
         look = health.looked(self._health, (call for _, call in calls), now, due=due, heard=heard, idle=idle)
         self._health, self._interval = look.health, look.interval
         for session, call in calls:

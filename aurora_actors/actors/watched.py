@@ -7,9 +7,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aurora_actors.drivers.base import Access
+from aurora_actors.drivers.base import Access, Wire
 from aurora_actors.drivers.lines import Line
-from aurora_actors.model.health import Call, Detection
+from aurora_actors.model.health import Call, Detection, idle_pause
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.values import dataclass
 
@@ -29,16 +29,16 @@ class Kind:
 class Watched:
     """One session of an application with one host. Held by its connection, looked at by the host's monitor.
 
-    ``busy`` gives since when a call on it waits, 0.0 if none does; it must not keep the connection alive. ``ended``: that
-    its server has ended it is known.
+    It does not keep the connection alive. ``idle``: the pause between two looks while no call waits long, in seconds.
+    ``ended``: that its server has ended it is known.
     """
 
-    __slots__ = ("__weakref__", "_busy", "access", "detection", "ended", "host", "kinds", "line", "wants_writer")
+    __slots__ = ("__weakref__", "_wire", "access", "detection", "ended", "host", "idle", "kinds", "line", "wants_writer")
 
     def __init__(
         self,
         host: Host,
-        busy: Callable[[], float],
+        wire: Wire,
         line: Line | None,
         detection: Detection,
         kinds: tuple[Kind, ...],
@@ -47,17 +47,23 @@ class Watched:
         wants_writer: bool,
     ) -> None:
         self.host = host
-        self._busy = busy
+        self._wire = weakref.ref(wire)
         self.line = line
         self.detection = detection
+        self.idle = idle_pause(detection)
         self.kinds = kinds
         self.access = access
         self.wants_writer = wants_writer
         self.ended = False
 
+    def busy(self) -> float:
+        """Since when a call on it waits; 0.0: none does."""
+        wire = self._wire()
+        return self.access.driver.busy_since(wire) if wire is not None else 0.0
+
     def call(self, *, deposed: bool = False) -> Call | None:
         """The call that waits now. *deposed*: its host was the writer, and another is."""
-        since = self._busy()
+        since = self.busy()
         return Call(id(self), since, self.detection, deposed and self.wants_writer) if since else None
 
 

@@ -187,6 +187,17 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
     return method
 
 
+def _asking(name: str, base: Any) -> Any:
+    """The getter *base*, from which recovery starts; ``executemany`` calls one for each of its rows."""
+    acting = _acting(name, base)
+
+    @functools.wraps(base)
+    def get(self: Any) -> Any:
+        return base(self) if self._aa_link.busy_since else acting(self)
+
+    return get
+
+
 def _watched(base: Any, name: str | None = None, *, of_cursor: bool = False) -> Any:
     """*base*, which reads on and asks for nothing new; without a *name* the driver swallows its errors, so that no recovery
     may start within it."""
@@ -267,7 +278,7 @@ def _made(base: Any) -> type[Any]:
     calls["get_rows"] = _reading(base.get_rows)
     for name in PROPERTIES:
         given = getattr(base, name)
-        calls[name] = property(_acting(name, given.fget), _acting(f"set_{name}", given.fset), doc=given.__doc__)
+        calls[name] = property(_asking(name, given.fget), _acting(f"set_{name}", given.fset), doc=given.__doc__)
     base_cursor = _acting("cursor", base.cursor)
 
     def cursor(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ import psycopg
 from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_guard import NO_LINK
 from aurora_actors.drivers.psycopg_link import Link
-from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
+from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS, ROW_TO_COME
 
 __all__ = ["made_async"]
 
@@ -34,22 +34,25 @@ def made_async(base: Any) -> type[Any]:
                 (nearest() is not NEVER or self._aa_limited) and self._aa_link is not NO_LINK
             ):
                 return await self._aa_link.wait(self, gen, args, kwargs)
-            status = self.pgconn.transaction_status
-            if status != ACTIVE:
-                self._aa_status = status
-            frame = getattr(gen, "gi_frame", None)
-            found = frame.f_locals if frame is not None else {}
-            if self._aa_moved and getattr(found.get("self"), "_pgconn", None) is not self.pgconn:
-                return await self._aa_link.wait(self, gen, args, kwargs)
-            query = found.get("query")
-            # A composed query cannot be hashed.
-            if (query.__class__ is not str and query is not None) or query not in HARMLESS:
-                link = self._aa_link
-                if link is not NO_LINK:
-                    return await link.wait(self, gen, args, kwargs)
+            if self._aa_moved or getattr(gen, "__name__", None) != ROW_TO_COME:
+                status = self.pgconn.transaction_status
+                if status != ACTIVE:
+                    self._aa_status = status
+                frame = getattr(gen, "gi_frame", None)
+                found = frame.f_locals if frame is not None else {}
+                if self._aa_moved and getattr(found.get("self"), "_pgconn", None) is not self.pgconn:
+                    return await self._aa_link.wait(self, gen, args, kwargs)
+                query = found.get("query")
+                # A composed query cannot be hashed.
+                if (query.__class__ is not str and query is not None) or query not in HARMLESS:
+                    link = self._aa_link
+                    if link is not NO_LINK:
+                        return await link.wait(self, gen, args, kwargs)
             self._aa_busy_since = monotonic()
             try:
-                return await base_wait(self, gen, *args, **kwargs)
+                if args or kwargs:
+                    return await base_wait(self, gen, *args, **kwargs)
+                return await base_wait(self, gen)
             except psycopg.Error as error:
                 return await self._aa_link.failed(self, error, gen)
             finally:

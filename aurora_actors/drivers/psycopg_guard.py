@@ -24,7 +24,7 @@ from aurora_actors.deadlines import NEVER, nearest
 from aurora_actors.drivers.psycopg_deadline import connecting
 from aurora_actors.drivers.psycopg_link import Link
 from aurora_actors.drivers.psycopg_marking import marking
-from aurora_actors.drivers.psycopg_reading import ACTIVE, HARMLESS
+from aurora_actors.drivers.psycopg_reading import ACTIVE, FINE, HARMLESS, ROW_TO_COME
 from aurora_actors.flow.running import run_blocking
 from aurora_actors.proxies.tie import placed
 
@@ -113,7 +113,7 @@ def _checked(check: Callable[[Any], None]) -> Callable[[Any], None]:
     back is let through to ``wait``."""
 
     def let_through(conn: Any) -> None:
-        if conn.pgconn.status == pq.ConnStatus.OK or not conn._aa_link.may_recover(conn):
+        if conn.pgconn.status == FINE or not conn._aa_link.may_recover(conn):
             check(conn)
 
     return let_through
@@ -147,24 +147,27 @@ def _made(base: Any) -> type[Any]:
                 (nearest() is not NEVER or self._aa_limited) and self._aa_link is not NO_LINK
             ):
                 return run_blocking(self._aa_link.wait(self, gen, args, kwargs))
-            status = self.pgconn.transaction_status
-            if status != ACTIVE:
-                self._aa_status = status
-            frame = getattr(gen, "gi_frame", None)
-            if frame is not None:
-                found = frame.f_locals
-                if self._aa_moved and getattr(found.get("self"), "_pgconn", None) is not self.pgconn:
-                    # Made before the switch, or no cursor: it may have to be bound anew.
-                    return run_blocking(self._aa_link.wait(self, gen, args, kwargs))
-                query = found.get("query")
-                # A composed query cannot be hashed.
-                if (query.__class__ is not str and query is not None) or query not in HARMLESS:
-                    link = self._aa_link
-                    if link is not NO_LINK:
-                        return run_blocking(link.wait(self, gen, args, kwargs))
+            if self._aa_moved or getattr(gen, "__name__", None) != ROW_TO_COME:
+                status = self.pgconn.transaction_status
+                if status != ACTIVE:
+                    self._aa_status = status
+                frame = getattr(gen, "gi_frame", None)
+                if frame is not None:
+                    found = frame.f_locals
+                    if self._aa_moved and getattr(found.get("self"), "_pgconn", None) is not self.pgconn:
+                        # Made before the switch, or no cursor: it may have to be bound anew.
+                        return run_blocking(self._aa_link.wait(self, gen, args, kwargs))
+                    query = found.get("query")
+                    # A composed query cannot be hashed.
+                    if (query.__class__ is not str and query is not None) or query not in HARMLESS:
+                        link = self._aa_link
+                        if link is not NO_LINK:
+                            return run_blocking(link.wait(self, gen, args, kwargs))
             self._aa_busy_since = monotonic()
             try:
-                return base_wait(self, gen, *args, **kwargs)
+                if args or kwargs:
+                    return base_wait(self, gen, *args, **kwargs)
+                return base_wait(self, gen)  # nearly always, and a tenth of a microsecond sooner
             except psycopg.Error as error:
                 return run_blocking(self._aa_link.failed(self, error, gen))
             except BaseException:

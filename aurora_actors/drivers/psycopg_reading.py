@@ -19,7 +19,9 @@ __all__ = [
     "CLEANED_UP",
     "COMMITS",
     "DEAD",
+    "FINE",
     "HARMLESS",
+    "ROW_TO_COME",
     "SQLALCHEMY_S_PING",
     "STARTS",
     "TRANSACTIONS",
@@ -34,6 +36,7 @@ __all__ = [
     "to_come",
 ]
 
+FINE = pq.ConnStatus.OK
 ACTIVE = pq.TransactionStatus.ACTIVE
 DEAD = pq.TransactionStatus.UNKNOWN
 OPEN = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
@@ -75,6 +78,8 @@ COMMITS = {"_commit_gen", *TWO_PHASE}
 TRANSACTIONS = (psycopg.Transaction, psycopg.AsyncTransaction)
 CLEANED_UP = {"_stream_send_gen", "_stream_fetchone_gen", "_read_gen", "_read_row_gen", "copy_to"}
 """After these the driver itself ends what it began, however they end."""
+ROW_TO_COME = "_stream_fetchone_gen"
+"""Waited for once a row, in a call that has been seen to begin."""
 SENDS_NOTHING = {"notifies", *(f"_set_{name}_gen" for name in _SETTINGS)}
 
 SQLALCHEMY_S_PING = ";"

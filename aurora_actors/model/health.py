@@ -219,7 +219,6 @@ def _next(
     return max(min(times), now + ROUNDING_SECONDS)
 
 
-def idle_pause(detections: Iterable[Detection]) -> float:
+def idle_pause(detection: Detection) -> float:
     """The pause between two looks while nobody waits long: short enough to find a call before its first probe is due."""
-    pauses = (max(SOONEST_SECONDS, min(detection.interval, detection.first)) for detection in detections)
-    return min(pauses, default=float("inf"))
+    return max(SOONEST_SECONDS, min(detection.interval, detection.first))

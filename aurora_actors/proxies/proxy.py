@@ -255,14 +255,8 @@ class Proxy:
             return
         if line is not None and not driver.keeps_alive(self.access.parameters):
             line.keep_alive(detection)
-        held = weakref.ref(wire)
-
-        def busy() -> float:
-            conn = held()
-            return driver.busy_since(conn) if conn is not None else 0.0
-
         wants_writer = self.mode is Mode.STRICT_WRITER
-        self._watched = Watched(host, busy, line, detection, self._kinds, lease.access, wants_writer=wants_writer)
+        self._watched = Watched(host, wire, line, detection, self._kinds, lease.access, wants_writer=wants_writer)
         if not self.on_demand:
             control.watch(self._watched)
 

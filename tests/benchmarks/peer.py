@@ -14,11 +14,12 @@ from typing import Any
 
 import psycopg
 
-from aurora_actors.lab.cache import cache_directory, locked
+from aurora_actors.lab.cache import locked
 from aurora_actors.lab.lab import Lab
 from tests.benchmarks import clients
 from tests.benchmarks.harness import Table
 from tests.benchmarks.servers import Servers
+from tests.drivers import c_extension
 
 __all__ = ["CONNECTOR", "SETTINGS", "VERSION", "connector", "installed", "named", "order"]
 
@@ -43,9 +44,11 @@ def installed(make: Callable[[], list[Table]]) -> list[Table]:
 
 
 def connector() -> str:
-    """The interpreter with ours and MySQL Connector 9.7, as ``tests/drivers/test_mysql_c.py`` makes it; or this one."""
-    found = cache_directory().glob(f"mysql-connector-python-*-{sys.implementation.cache_tag}/bin/python")
-    return str(next(found, sys.executable))
+    """The interpreter with ours and MySQL Connector 9.7; or this one."""
+    try:
+        return str(c_extension.interpreter())
+    except subprocess.CalledProcessError:
+        return sys.executable
 
 
 def environment() -> Path:

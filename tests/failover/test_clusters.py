@@ -125,8 +125,17 @@ def test_behind_an_address_names_are_not_guessed(
 
 def test_actors_stop_after_the_last_connection_and_the_grace_period(aurora_lab: PostgresLab) -> None:
     conn = connect(aurora_lab, monitor_disposal_time_ms=1)
-    ours = ("aurora_actors-topology", "aurora_actors-failover")
-    threads = [thread for thread in threading.enumerate() if thread.name.startswith(ours)]
+
+    def ours() -> dict[str, threading.Thread]:
+        prefixes = ("aurora_actors-topology", "aurora_actors-failover")
+        return {each.name.partition(" ")[0]: each for each in threading.enumerate() if each.name.startswith(prefixes)}
+
+    # The other one is needed for a search alone.
+    assert list(ours()) == ["aurora_actors-topology"]
+    aurora_lab.kill_session(aurora_lab.writer, conn.info.backend_pid)
+    with pytest.raises(FailoverSuccessError):
+        conn.execute("SELECT 1")
+    threads = list(ours().values())
     assert len(threads) == 2
     conn.close()
     for thread in threads:

@@ -279,4 +279,4 @@ def test_a_pool_that_is_closed_leaves_no_cluster(opened: Opened) -> None:
     with opened(kwargs={"monitor_disposal_time_ms": 1}):
         assert len(system.clusters) == 1
     eventually(lambda: system.clusters == ())
-    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("aurora_actors-failover")])
+    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("aurora_actors-topology")])

@@ -17,8 +17,8 @@ SLOW = Detection(10.0, 2.0, 3, ("sql",))
 
 
 def look(state: Health, calls: list[Call], now: float, *, late: float = 0.0, heard: float = NEVER) -> Look:
-    idle = health.idle_pause(call.detection for call in calls)
-    return looked(state, calls, now, due=now - late, heard=heard, idle=min(idle, 1.0))
+    idle = min([1.0, *(health.idle_pause(call.detection) for call in calls)])
+    return looked(state, calls, now, due=now - late, heard=heard, idle=idle)
 
 
 def run(
