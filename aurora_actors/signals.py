@@ -103,7 +103,8 @@ class EventSignal(NamedSignal, Generic[E]):
         running loop this raises RuntimeError.
         """
         loop = loop_of(receiver, self.name)
-        on_fork(self._after_fork_in_child)
+        if not self.receivers:  # else it is known since the first of them
+            on_fork(self._after_fork_in_child)
         receiver_id = make_id(receiver)
         with self._lock:
             line = self._lines.get(receiver_id)

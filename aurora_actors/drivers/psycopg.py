@@ -7,9 +7,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from inspect import isawaitable, iscoroutinefunction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -90,9 +91,7 @@ class PsycopgDriver:
         return iscoroutinefunction(target) or None
 
     def parameters(self, conninfo: str, keywords: Mapping[str, Any]) -> dict[str, Any]:
-        known, ours = _divided(conninfo, _libpq_keys())
-        parsed: dict[str, Any] = dict(conninfos.conninfo_to_dict(known))
-        merged = {**parsed, **ours, **_given(keywords)}
+        merged: dict[str, Any] = {**_read(conninfo), **_given(keywords)}
         # The AWS wrapper's name for it.
         database = merged.pop("database", None)
         return merged if database is None else {"dbname": database, **merged}
@@ -251,6 +250,13 @@ def _at(parameters: Mapping[str, Any], place: Place | None, timeout: float | Non
         own = float(changed.get("connect_timeout") or 0) or math.inf
         changed["connect_timeout"] = max(LEAST_CONNECT_SECONDS, math.ceil(min(own, timeout)))
     return changed
+
+
+@lru_cache(maxsize=8)
+def _read(conninfo: str) -> Mapping[str, Any]:
+    """*conninfo* as libpq reads it, with what is in it for us. Programs connect with few of them, and again and again."""
+    known, ours = _divided(conninfo, _libpq_keys())
+    return MappingProxyType({**conninfos.conninfo_to_dict(known), **ours})
 
 
 def _divided(conninfo: str, keys: frozenset[str]) -> tuple[str, dict[str, str]]:

@@ -74,7 +74,7 @@ class Proxy:
         self.opened = 0.0
         self.session: int | None = None
         self.pid = os.getpid()
-        in_lambda = settings.monitoring == "auto" and not LAMBDA.isdisjoint(os.environ)
+        in_lambda = settings.monitoring == "auto" and any(name in os.environ for name in LAMBDA)
         self.on_demand = in_lambda or settings.monitoring == "on_demand"
         self.control: Cluster | None = None
         self.dialect: Dialect | None = None
