@@ -30,7 +30,7 @@ _COMMITS_NOTHING = _begins(
     r"|rollback(?!\s+and\s+chain)|release\s+savepoint|set\s+(?:session\s+|local\s+)?transaction|set\s+names|kill|load\s+data"
     r"|(?:create|drop)\s+temporary\s+table"
 )
-_PREPARES = re.compile(r"\bxa\s+prepare\b", re.IGNORECASE)
+_PREPARES = r"\bxa\s+prepare\b"
 _BEGINS = _begins(r"begin|start\s+transaction")
 # Commands that touch rows, transactions or the catalogue, and nothing that belongs to the session alone.
 _HARMLESS = _begins(
@@ -89,7 +89,7 @@ def commits(text: str, *, in_transaction: bool) -> bool:
 
 def prepares(text: str) -> bool:
     """Whether *text* prepares an XA transaction, which outlives its session from then on."""
-    return _PREPARES.search(text) is not None
+    return compiled(_PREPARES).search(text) is not None
 
 
 def is_alone(text: str) -> bool:
