@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from aurora_actors import signals
-from aurora_actors.actors.base import ActorCrashed, Ref, stop_all, tell
+from aurora_actors.actors.base import ActorCrashed, ActorStopped, Ref, stop_all, tell
 from aurora_actors.actors.clock import Timer
 from aurora_actors.actors.complaints import Origin, complain
 from aurora_actors.actors.failover import FailoverActor
@@ -137,8 +137,11 @@ class Cluster:
 
     @property
     def failover(self) -> Ref:
-        """Begun with the first search: at rest a cluster does without this thread."""
-        return self._started(searching=True)[1]
+        """Begun with the first search: at rest a cluster does without this thread. Raises ``ActorStopped``."""
+        try:
+            return self._started(searching=True)[1]
+        except RuntimeError as error:
+            raise ActorStopped(f"the failover actor of cluster {self.name} cannot be started: {error}") from error
 
     @property
     def topology(self) -> Ref:

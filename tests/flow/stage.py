@@ -251,7 +251,8 @@ def _taken(answers: list[Any]) -> Any:
 def stage(colour: str, monkeypatch: Any, **script: Any) -> Iterator[tuple[Stage, list[tuple[str, Any]]]]:
     """A stage, and the signals that are sent while it stands; its clusters start no actors but a silent one."""
     silent = Silent.start("silent", report=print)
-    monkeypatch.setattr(Cluster, "_start", lambda self: (silent, silent))
+    monkeypatch.setattr(Cluster, "_start", lambda self: silent)
+    monkeypatch.setattr(Cluster, "_start_failover", lambda self, topology: silent)
     told: list[tuple[str, Any]] = []
 
     def noting(name: str) -> Callable[..., None]:

@@ -13,6 +13,7 @@ import pytest
 from aurora_actors import errors, signals
 from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.actors.base import ActorStopped
+from aurora_actors.actors.cluster import Cluster
 from aurora_actors.flow.recovering import failed_over
 from aurora_actors.model.failover import Mode
 from aurora_actors.model.faults import Fault
@@ -205,6 +206,19 @@ def test_recovery(name: str, colour: str, monkeypatch: pytest.MonkeyPatch) -> No
         assert [(e.old_host.id, e.new_host.id, e.outcome) for e in switched] == (
             [("db-1", moved, case.outcome.value)] if moved else []
         )
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_process_without_threads_to_spare_leaves_the_drivers_error(
+    colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Cluster, topology: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    with stage(colour, monkeypatch) as (made, _):
+        monkeypatch.setattr(Cluster, "_start_failover", start)
+        error, call = recovered(made, CASES["a broken machinery leaves the driver's error"])
+    assert error is call.error
 
 
 @pytest.mark.parametrize("colour", COLOURS)
