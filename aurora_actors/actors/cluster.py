@@ -109,7 +109,7 @@ class Cluster:
         self._timer = timer
         self._idle = idle
         self._lock = threading.RLock()
-        self._turn = 0
+        self._retiring: Ref | None = None
         self._uses: dict[Access, int] = {}
         self.background = 0
         self.released_at = timer.now()
@@ -170,7 +170,7 @@ class Cluster:
             if self.leases == 1:
                 self.released_at = self._timer.now()
                 if not lease.on_demand:
-                    self._retire_later()
+                    self._retire_later(self.grace)
             # Not before: a signal handler may raise up to here, and the lease's finalizer then does it all again.
             lease.held = False
             self._uses[lease.access] -= 1
@@ -180,17 +180,23 @@ class Cluster:
                 # The last one's settings stay for the actors until the grace period is over.
                 self._accesses = tuple(self._uses) or (lease.access,)
 
-    def _retire_later(self) -> None:
-        self._turn += 1
-        if self._refs:
-            self._timer.tell_after(self.grace, self._refs[0], Retire(self._turn))
+    def _retire_later(self, seconds: float) -> None:
+        """One timer at most is under way, however often the last connection goes: it looks at its end when that was."""
+        if self._refs and self._retiring is not self._refs[0]:
+            self._timer.tell_after(seconds, self._refs[0], Retire())
+            self._retiring = self._refs[0]
 
-    def _retired(self, turn: int) -> None:
-        """The grace period is over; called by the topology actor."""
+    def _retired(self) -> None:
+        """A grace period is over; called by the topology actor."""
         with self._lock:
-            over = turn == self._turn and not self._uses
-        if over:
-            self._idle(self)
+            self._retiring = None
+            if self._uses:
+                return
+            left = self.released_at + self.grace - self._timer.now()
+            if left > 0:
+                self._retire_later(left)
+                return
+        self._idle(self)
 
     def learn(self, seen: Observation, members: tuple[Host, ...]) -> None:
         """A connection of the application's brought news."""

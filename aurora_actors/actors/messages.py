@@ -134,9 +134,7 @@ class LookAtCalls:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Told to the topology actor by the clock: the grace period that began at *turn* is over."""
-
-    turn: int
+    """Told to the topology actor by the clock: a grace period that began when the last connection went is over."""
 
 
 @dataclass(frozen=True, slots=True)

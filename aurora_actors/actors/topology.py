@@ -74,7 +74,7 @@ class TopologyActor(Actor):
         least: tuple[float, float],
         monitor: Callable[[Host, Ref], Ref],
         watched_hosts: Callable[[], tuple[Host, ...]],
-        retire: Callable[[int], object],
+        retire: Callable[[], object],
         timer: Timer,
         stuck: Callable[[Host, str], object] | None = None,
     ) -> None:
@@ -154,8 +154,8 @@ class TopologyActor(Actor):
                     self._again(self._refresh)
             case LookForStuck(host, running):
                 self._replace_stuck(host, running, now)
-            case Retire(turn):
-                self._retire(turn)
+            case Retire():
+                self._retire()
             case ReportTo(failover):
                 self._failover = failover
             case _:

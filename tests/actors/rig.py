@@ -71,7 +71,7 @@ class ScriptedMonitor(Actor):
 class Rig:
     """What a test turns, asks and reads."""
 
-    def __init__(self, clock: Timer, names: str = "abc", *, grace: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(self, clock: Timer, names: str = "abc", *, grace: Callable[[], object] = lambda: None) -> None:
         self.clock = clock
         self.script: dict[str, Behaviour] = {}
         self.probes: list[tuple[float, Probe]] = []
