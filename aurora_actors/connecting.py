@@ -79,7 +79,7 @@ async def opening(
         for name, (monitor, distribution) in monitors.items()
     )
     proxy = Proxy(face(driver), access, settings, _mode(settings, seeds[0][0]), classes, selectors, kinds)
-    proxy.seed = seeds[0]
+    proxy.seeds = seeds
     asked = settings.given & {"plugins", "wrapper_dialect", "cluster_instance_host_pattern", "cluster_id"}
     plan = Plan(
         seeds,

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any, ClassVar
 
-from aurora_actors.errors import ConfigurationError, Error, OperationalError
+from aurora_actors.errors import ConfigurationError, Error
 from aurora_actors.plugin import IdentityProvider, Setting, identity_provider
 from aurora_actors_plugins.adfs import Adfs
 from aurora_actors_plugins.aws import client, refused, session, unheard
@@ -30,8 +30,6 @@ __all__ = ["FederatedLogin", "OktaLogin"]
 SIGNED_IN_SECONDS = 30.0
 """One sign-in serves all hosts for so long at most, and one that was refused is not tried again: with a token's 870 s a
 role's credentials, which last 900 s at least, outlive every token."""
-WAIT_SECONDS = 600.0
-"""A bound on the wait for somebody else's sign-in; the limits of requests end that long before."""
 ROLE = re.compile(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+")
 TRUST = re.compile(r"arn:aws[\w-]*:iam::\d{12}:saml-provider/[\w.-]+")
 
@@ -52,7 +50,17 @@ _ROWS = (
 )  # fmt: skip
 _SHARED = {**SIGNING, **{row.name: row for row in _ROWS}}
 
-_roles: dict[tuple[int, int, str], Future[Mapping[str, str]]] = {}
+
+class _SignIn:
+    """One for all who need it meanwhile. A signal handler that raises leaves the lock, the interpreter's own, free."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.role: Mapping[str, str] = {}
+        self.error: Error | None = None
+
+
+_roles: dict[tuple[int, int, str], _SignIn] = {}
 
 
 class FederatedLogin(TokenLogin):
@@ -97,24 +105,21 @@ class FederatedLogin(TokenLogin):
         """With the role's credentials: of the latest sign-in, if that was just now. One sign-in for all who wait for it."""
         # A forked child waits for nobody of its parent's.
         key = (os.getpid(), int(monotonic() // SIGNED_IN_SECONDS), f"{region} {self._identity(given)}")
-        ours: Future[Mapping[str, str]] = Future()
-        theirs = _roles.setdefault(key, ours)
-        if theirs is ours:
-            try:
-                ours.set_result(self._role(region, given))
-            except BaseException as error:
-                shown = error if isinstance(error, Exception) else OperationalError("the sign-in was interrupted")
-                ours.set_exception(shown)
-                if not isinstance(error, Refused):
-                    _roles.pop(key, None)
-                raise
-            for old in [old for old in list(_roles) if old[:2] < key[:2]]:
-                _roles.pop(old, None)
-        try:
-            credentials = theirs.result(WAIT_SECONDS)
-        except Error as error:
-            raise type(error)(*error.args) from None
-        return session(credentials).client("rds", region_name=region)
+        one = _roles.setdefault(key, _SignIn())
+        before = one.error
+        with one.lock:
+            # What failed while others waited failed for them, too.
+            if not one.role and one.error is before and not isinstance(before, Refused):
+                try:
+                    one.role = self._role(region, given)
+                except Error as error:
+                    one.error = type(error)(*error.args)
+                    raise
+                for old in [old for old in list(_roles) if old[:2] < key[:2]]:
+                    _roles.pop(old, None)
+        if not one.role and one.error is not None:
+            raise type(one.error)(*one.error.args)
+        return session(one.role).client("rds", region_name=region)
 
     def _role(self, region: str, given: Mapping[str, Any]) -> Mapping[str, str]:
         """Sign in and take the role. Blocks."""

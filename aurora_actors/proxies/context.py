@@ -87,7 +87,7 @@ class Context:
     async def once(self, key: str, fn: Callable[[], R], *, everywhere: bool = False) -> R:
         io = self._proxy.io
         # Before the cluster is known, connections share what they fetch with those to the same place.
-        near = "" if everywhere else self._proxy.cluster or repr(self._proxy.driver.seeds(self._proxy.access.parameters))
+        near = "" if everywhere else self._proxy.cluster or repr(self._proxy.seeds)
         name = (self._plugin.name, near, key)
         ours: Reply[Any] = Reply()
         # One operation that only one caller can win: no lock that a fork could leave held.

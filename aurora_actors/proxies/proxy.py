@@ -8,6 +8,7 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from aurora_actors import errors, signals
@@ -68,7 +69,6 @@ class Proxy:
         self.access = access
         self.settings = settings
         self.mode = mode
-        self.seed: tuple[str, int] | None = None
         self._wire: Callable[[], Wire] = _no_wire
         self.host: Host | None = None
         self.opened = 0.0
@@ -120,6 +120,11 @@ class Proxy:
     @property
     def driver(self) -> Driver:
         return self.access.driver
+
+    @cached_property
+    def seeds(self) -> tuple[tuple[str, int], ...]:
+        """The hosts and ports that its parameters lead to; the driver may read files for it."""
+        return tuple(self.driver.seeds(self.access.parameters))
 
     @property
     def cluster(self) -> str | None:
@@ -177,8 +182,8 @@ class Proxy:
     ) -> Mapping[str, Any]:
         """What to log in to *host* with: as the plugins' hooks say, and a password that is a callable called."""
         if host is None:
-            known = self.seed is not None and parameters is self.access.parameters
-            name, port = self.seed if known and self.seed is not None else self.driver.seeds(parameters)[0]
+            own = parameters is self.access.parameters
+            name, port = (self.seeds if own else self.driver.seeds(parameters))[0]
             host = Host(name, name, port)
         return await self._authenticate(Authenticate(host, parameters, refused, until))
 

@@ -25,7 +25,7 @@ class Token(Plugin):
     name = "token"
 
 
-NO_DRIVER: Any = SimpleNamespace(seeds=lambda parameters: [(parameters["host"], 5432)])
+NO_DRIVER: Any = None
 
 
 class Waiting(BlockingIo):
@@ -41,8 +41,7 @@ class Waiting(BlockingIo):
 
 
 def context(place: str, cluster: str | None = None, io: BlockingIo | None = None) -> Context:
-    access = SimpleNamespace(parameters={"host": place})
-    proxy: Any = SimpleNamespace(cluster=cluster, driver=NO_DRIVER, access=access, io=io or BlockingIo(NO_DRIVER))
+    proxy: Any = SimpleNamespace(cluster=cluster, seeds=((place, 5432),), io=io or BlockingIo(NO_DRIVER))
     return Context(proxy, Token)
 
 
