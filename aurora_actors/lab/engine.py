@@ -111,6 +111,10 @@ class Engine(Protocol):
         """
         ...
 
+    def has_strayed(self, new: Host, timeline: int, received: int) -> bool:
+        """Whether a reader that had *received* so much before cannot follow the promoted host with the data it has."""
+        ...
+
     def commit(self, host: Host) -> None:
         """Commit something on a writer, in the lab's own session."""
 

@@ -160,6 +160,9 @@ class MysqlEngine:
         server.wait_started()
         return max(host.timeline for host in cluster.hosts.values()) + 1
 
+    def has_strayed(self, new: Host, timeline: int, received: int) -> bool:
+        return False
+
     def commit(self, host: Host) -> None:
         host.server.query(f"REPLACE INTO {LAB_DATABASE}.commits VALUES (1, NOW(6))")
 

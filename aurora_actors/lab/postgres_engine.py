@@ -81,6 +81,21 @@ class PostgresEngine:
         _wait_promoted(cluster, journal, new)
         return timeline_of(new)
 
+    def has_strayed(self, new: Host, timeline: int, received: int) -> bool:
+        """Of a record that was cut off by the old writer's end the new timeline has nothing: it begins before that record.
+
+        A reader that received the part of it in the next segment of WAL asks for that segment only, never for the one in
+        which the new timeline begins, and ends with a PANIC that it is not there (seen on 16 and 18).
+        """
+        begin, size = new.server.query(
+            "SELECT pg_wal_lsn_diff(split_part(trim(line), E'\\t', 2)::pg_lsn, '0/0')::bigint, "
+            "pg_size_bytes(current_setting('wal_segment_size')) "
+            "FROM string_to_table(trim(E'\\n' FROM pg_read_file(%s)), E'\\n') WITH ORDINALITY AS t(line, number) "
+            "WHERE line <> '' ORDER BY number DESC LIMIT 1",
+            (f"pg_wal/{timeline:08X}.history",),
+        )[0]
+        return int(received) // int(size) > int(begin) // int(size)
+
     def commit(self, host: Host) -> None:
         host.server.query("INSERT INTO aurora_lab.commits DEFAULT VALUES")
 

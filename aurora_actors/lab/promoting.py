@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from .cluster import Cluster, Host, Journal
 from .rejoining import settle, start_rejoin
@@ -40,8 +41,9 @@ def fail_over(
         _retire(cluster, journal, old, how)
         cluster.pause(after_seconds)
         cluster.engine.detach(cluster, readers)
-        new = _choose(cluster, readers, to)
-        _promote(cluster, journal, old, new, [host for host in readers if host is not new])
+        reached = {host.id: cluster.engine.received(host) for host in readers}
+        new = _choose(cluster, readers, to, reached)
+        _promote(cluster, journal, old, new, {id_: got for id_, got in reached.items() if id_ != new.id})
         if rejoin and not old.is_silent:
             start_rejoin(cluster, old, clone=how != "planned")
         return journal.record()
@@ -83,9 +85,8 @@ def _retire(cluster: Cluster, journal: Journal, old: Host, how: How) -> None:
     old.seen = old.seen or time.time()
 
 
-def _choose(cluster: Cluster, readers: list[Host], to: str | None) -> Host:
+def _choose(cluster: Cluster, readers: list[Host], to: str | None, reached: Mapping[str, int]) -> Host:
     """The reader that has most; one that was asked for by name first receives what it lacks."""
-    reached = {host.id: cluster.engine.received(host) for host in readers}
     most = max(readers, key=lambda host: reached[host.id])
     if to is None or reached[to] == reached[most.id]:
         return most if to is None else cluster.host(to)
@@ -93,16 +94,28 @@ def _choose(cluster: Cluster, readers: list[Host], to: str | None) -> Host:
     return cluster.host(to)
 
 
-def _promote(cluster: Cluster, journal: Journal, old: Host, new: Host, others: list[Host]) -> None:
-    timeline = cluster.engine.promote(cluster, journal, new, others)
+def _promote(cluster: Cluster, journal: Journal, old: Host, new: Host, others: Mapping[str, int]) -> None:
+    """*others*: the other readers, and how much they had received."""
+    readers = [cluster.host(id_) for id_ in others]
+    timeline = cluster.engine.promote(cluster, journal, new, readers)
+    strays = [host for host in readers if cluster.engine.has_strayed(new, timeline, others[host.id])]
+    if strays:
+        new.server.synchronous = tuple(name for name in new.server.synchronous if cluster.host(name) not in strays)
+        new.server.write_settings()
+        new.server.reload()
     old.role, new.role, new.state, new.seen, new.claim = "READER", "WRITER", "available", None, None
     cluster.holders = new.server.synchronous
     new.timeline = timeline
     cluster.publish(stale_for=cluster.options.stale_topology_seconds)
     _wait_first_commit(cluster, journal, new)
-    for host in others:
-        cluster.engine.wait_following(cluster, host)
-        host.timeline = new.timeline
+    for host in readers:
+        if host in strays:
+            journal.note("strayed", host.id)
+            host.server.kill()
+            start_rejoin(cluster, host, clone=True)
+        else:
+            cluster.engine.wait_following(cluster, host)
+            host.timeline = new.timeline
 
 
 def _wait_first_commit(cluster: Cluster, journal: Journal, new: Host) -> None:

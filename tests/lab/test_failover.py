@@ -8,10 +8,15 @@ import psycopg
 import pytest
 
 from aurora_actors.lab import LabError, PostgresLab
+from aurora_actors.lab.engine import Server
 from aurora_actors.lab.replication import follow
 from tests.lab.sessions import Session, connect, eventually, in_background, rows
 
 WRITERS = 4
+PART_BYTES = 4 << 20
+"""Several of the lab's segments of WAL."""
+BIG = "SELECT pg_logical_emit_message(false, 'big', repeat('x', 256000000))"
+"""So long that it is frozen long before its end."""
 
 
 class Writing:
@@ -192,3 +197,30 @@ def test_who_cannot_be_promoted_is_said(aurora_lab: PostgresLab, to: str, messag
     with pytest.raises(LabError, match=message):
         aurora_lab.failover(to)
     assert aurora_lab.writer == "database-1"
+
+
+def test_readers_that_received_the_beginning_of_a_record_come_back(aurora_lab: PostgresLab) -> None:
+    """One record fills many segments, and the writer's end cuts it off. The new timeline begins before it."""
+    writer, reader = aurora_lab.cluster.writer.server, aurora_lab.cluster.live_readers()[0].server
+    before = received(reader)
+    with connect(aurora_lab) as session, in_background(lambda: lose(session)):
+        eventually(lambda: received(reader) - before > PART_BYTES)
+        aurora_lab.freeze(aurora_lab.writer)
+        assert writer.is_running
+        aurora_lab.failover()
+        assert {event.name for event in aurora_lab.events} >= {"strayed", "first_commit"}
+        aurora_lab.thaw("database-1")
+    aurora_lab.wait_ready()
+    with connect(aurora_lab) as session:
+        session.execute("CREATE TABLE after (id int)")
+    assert all(host.state == "available" for host in aurora_lab.status())
+
+
+def lose(session: Session) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        session.execute(BIG)
+
+
+def received(reader: Server) -> int:
+    ((bytes_,),) = reader.query("SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')::bigint")
+    return int(bytes_)
