@@ -74,7 +74,7 @@ class Lease:
         self._cluster = cluster
         self.access = access
         self.on_demand = on_demand
-        self.held = True
+        self.held = False
 
     def __del__(self) -> None:
         self.release()
@@ -158,10 +158,12 @@ class Cluster:
             self._accesses = (*(known for known in self._uses if known is not same), same)
             if not on_demand:
                 self._started()
-            # Counted last: a signal handler that raises before would leave a use that nobody ends.
+            made = Lease(self, same, on_demand=on_demand)
+            # Counted last, in one step with what ends it: a signal handler may raise at any call before.
             self._uses[same] = self._uses.get(same, 0) + 1
             self.background += not on_demand
-            return Lease(self, same, on_demand=on_demand)
+            made.held = True
+            return made
 
     def released(self, lease: Lease) -> None:
         with self._lock:
@@ -171,14 +173,14 @@ class Cluster:
                 self.released_at = self._timer.now()
                 if not lease.on_demand:
                     self._retire_later(self.grace)
-            # Not before: a signal handler may raise up to here, and the lease's finalizer then does it all again.
-            lease.held = False
-            self._uses[lease.access] -= 1
+            uses = {**self._uses, lease.access: self._uses[lease.access] - 1}
+            if not uses[lease.access]:
+                del uses[lease.access]
+            # The last one's settings stay for the actors until the grace period is over.
+            accesses = self._accesses if lease.access in uses else tuple(uses) or (lease.access,)
+            # A signal handler may raise up to here, and the lease's finalizer does it all again; then nothing is called.
+            self._uses, self._accesses, lease.held = uses, accesses, False
             self.background -= not lease.on_demand
-            if not self._uses[lease.access]:
-                del self._uses[lease.access]
-                # The last one's settings stay for the actors until the grace period is over.
-                self._accesses = tuple(self._uses) or (lease.access,)
 
     def _retire_later(self, seconds: float) -> None:
         """One timer at most is under way, however often the last connection goes: it looks at its end when that was."""

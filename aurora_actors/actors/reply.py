@@ -129,6 +129,8 @@ async def brought(reply: Reply[R]) -> R:
     def tell() -> None:
         # The loop may be closed by now, its task long gone.
         with suppress(RuntimeError):
+            # Twice, since an event loop swallows what a signal handler raises in a callback, and goes on without.
+            loop.call_soon_threadsafe(_resolve, here)
             loop.call_soon_threadsafe(_resolve, here)
 
     reply.then(tell)

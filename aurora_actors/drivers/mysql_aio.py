@@ -121,7 +121,8 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
                 except BaseException as error:
                     await link.failed(conn, error, name, args)
                     raise
-                link.busy_since = 0.0
+                finally:
+                    link.busy_since = 0.0
             if changes and result is not False:
                 noted(conn, name, args, kwargs)
             return result

@@ -177,9 +177,8 @@ def _acting(name: str, base: Any, *, of_cursor: bool = False) -> Any:
                 except BaseException as error:
                     run_blocking(link.failed(conn, error, name, args))
                     raise
-                link.busy_since = 0.0
         finally:
-            link.user = was
+            link.busy_since, link.user = 0.0, was
         if changes and result is not False:  # what resetting says where it failed
             noted(conn, name, args, kwargs)
         return result

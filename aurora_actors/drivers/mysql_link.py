@@ -191,12 +191,11 @@ class Link(Tie):
     def take(self, conn: Any, spare: Any) -> None:
         """Go on with *spare*."""
         self._cure_all()
-        self.leave()
-        exchange(conn, spare)
         if self.proxy is not None:
-            self.proxy.watch(conn)
-        drop(spare)
+            self.proxy.watch(conn, spare)
+        exchange(conn, spare)
         self.clean, self._doubt, self._has_prepared = True, None, False
+        drop(spare)
 
     def give_up(self, conn: Any) -> None:
         self.lost_for_good = True

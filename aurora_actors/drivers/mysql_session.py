@@ -176,9 +176,10 @@ async def error_of(call: Callable[[], Any]) -> Exception | None:
 
 def exchange(conn: Any, spare: Any) -> None:
     """Put the session of *spare* under *conn*, and that of *conn* under *spare*."""
-    old, new = conn.__dict__, spare.__dict__
-    if "_cmysql" in new and conn._use_unicode != spare._use_unicode:
+    if hasattr(conn, "_cmysql") and conn._use_unicode != spare._use_unicode:
         spare.use_unicode = conn._use_unicode
+    # Both stay as they are up to the exchange itself, in which no signal handler is called.
+    old, new = dict(conn.__dict__), dict(spare.__dict__)
     for name in old.keys() - set(_OF_OBJECT):
         # Attributes that only the old one has are the application's own.
         if name in _SET_ON_OBJECT or name not in new:

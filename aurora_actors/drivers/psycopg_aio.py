@@ -55,6 +55,9 @@ def made_async(base: Any) -> type[Any]:
                 return await base_wait(self, gen)
             except psycopg.Error as error:
                 return await self._aa_link.failed(self, error, gen)
+            except BaseException:
+                self._aa_link.cut_off(self, gen)
+                raise
             finally:
                 self._aa_busy_since = 0.0
 

@@ -317,14 +317,14 @@ class Link(Tie):
         conn._num_transactions = 0
         if conn._notifies_backlog is not None:
             conn._notifies_backlog = deque()
-        conn.pgconn, spare.pgconn = new, conn.pgconn
+        session = Session(self.session.kept)
         if self.proxy is not None:
-            self.proxy.watch(conn)
+            self.proxy.watch(conn, spare)
+        # Up to the end of the exchange nothing is called, so that no signal handler comes between.
+        conn.pgconn, spare.pgconn = new, conn.pgconn
+        self.moved = self.clean = conn._aa_moved = True
+        self.session, self.reported, self._seen, conn._aa_seen = session, None, None, None  # see _long_way
         spare.pgconn.finish()
-        self.moved = self.clean = True
-        self.session, self.reported = Session(self.session.kept), None
-        conn._aa_moved = True
-        self._long_way(conn)
 
     def give_up(self, conn: Any) -> None:
         # A pool throws it away without a close().

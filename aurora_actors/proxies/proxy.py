@@ -247,15 +247,20 @@ class Proxy:
             return None
         return raised
 
-    def watch(self, wire: Wire) -> None:
-        """Have the monitor of the host look at the calls on the session that *wire* has now, as the plugins ask for."""
+    def watch(self, wire: Wire, session: Wire | None = None) -> None:
+        """Have the monitor of the host look at the calls of *wire*, as the plugins ask for.
+
+        *session*: whose session it has next. Watched first and exchanged at once, so that no signal handler that raises
+        leaves a session that nobody watches.
+        """
         self.unwatch()
         control, host, lease, driver = self.control, self.host, self._lease, self.driver
-        self.session = driver.session_id(wire)  # which a driver may not know any more once it is lost
+        session = wire if session is None else session
+        self.session = driver.session_id(session)  # which a driver may not know any more once it is lost
         detection = self.plugins.detection(kind.name for kind in self._kinds)
         if control is None or host is None or lease is None or not (detection or self.recovers):
             return
-        line = self._line = driver.line(wire)
+        line = self._line = driver.line(session)
         if detection is None:
             return
         if line is not None and not driver.keeps_alive(self.access.parameters):

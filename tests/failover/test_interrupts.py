@@ -10,34 +10,41 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
+import mysql.connector
 import pytest
 
+import aurora_actors
 from aurora_actors import FailoverSuccessError
 from aurora_actors.actors.system import system
 from aurora_actors.lab import MysqlLab, PostgresLab
-from tests.failover.applications import connect, kill_own_session, where
+from tests.failover.applications import connect, kill_own_session
 from tests.failover.mysql_faces import FACES, Face, query
 from tests.failover.mysql_faces import kill_own_session as kill_own_mysql_session
+from tests.failover.sweeps import FORMS, KINDS, swept
 from tests.lab.sessions import eventually
 
 MOMENTS = 60
 STEP_SECONDS = 0.0003
 """Between two moments: all of them cover a statement that fails, the search, the login and what restores the session."""
 
-POINTS = 60
-"""At how many of the calls of a failover a handler raises, but for SWEEP=1."""
+FEW = 30
+"""At how many moments a handler raises, but for SWEEP=1, where the sweep of others has met most places of the code."""
 BOUND_SECONDS = 30.0
 """Only a failing test waits for it: somebody else hangs."""
 
-# A handler may be called where Python lets nothing through, in a finalizer for one.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+# A handler may be called where Python lets nothing through, in a finalizer for one; or before a flow has begun.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::ResourceWarning",
+    "ignore:coroutine .* was never awaited:RuntimeWarning",
+)
 sweep = pytest.mark.skipif(
     not os.environ.get("SWEEP"),
     reason="SWEEP=1 runs it: by the clock, where the sweeps over every call are exact",
@@ -52,17 +59,6 @@ def collected() -> Iterator[None]:
         warnings.simplefilter("ignore", ResourceWarning)
         while gc.collect():
             pass
-
-
-class SoftLimit(Exception):
-    """Raised by the handler."""
-
-
-class HardLimit(BaseException):
-    """Raised by the handler."""
-
-
-KINDS = [SoftLimit, HardLimit]
 
 
 @contextmanager
@@ -181,100 +177,76 @@ def test_at_any_moment_of_a_connect(aurora_lab: PostgresLab, kind: type[BaseExce
     _nobody_waits()
 
 
-class Sweep:
-    """Has a signal handler raise after the n-th call of a C function of what the application's thread runs.
-
-    That is where CPython looks for signals, as it does where a function begins, at which CPython 3.11 crashes when its
-    profiler raises. Ours, the driver's, and the standard library's own locks and queues count.
-    """
-
-    MODULES = ("aurora_actors", "psycopg", "mysql", "threading", "queue", "concurrent", "pykka")
-
-    def __init__(self, at: int, raised: BaseException) -> None:
-        self._left = at
-        self._raised = raised
-        self.calls = 0
-
-    def _handler(self, *_: object) -> None:
-        raise self._raised
-
-    def _profile(self, frame: Any, event: str, _: object) -> None:
-        if event != "c_return" or not str(frame.f_globals.get("__name__")).startswith(self.MODULES):
-            return
-        if frame.f_code.co_name == "__del__":
-            return  # nothing gets out of it
-        self.calls += 1
-        if self.calls == self._left:
-            sys.setprofile(None)
-            signal.raise_signal(signal.SIGALRM)
-
-    def run(self, call: Callable[[], Any]) -> BaseException | None:
-        """What *call* raises."""
-        before = signal.signal(signal.SIGALRM, self._handler)
-        sys.setprofile(self._profile)
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - it is what the test is about
-            return error
-        finally:
-            sys.setprofile(None)
-            signal.signal(signal.SIGALRM, before)
-        return None
+def kill_own_pure_session(lab: MysqlLab, conn: Any) -> None:
+    # No event loop, whose frames would be new ones each time.
+    assert lab.kill_session(str(answer(conn, "SELECT @@aurora_server_id")), conn.connection_id)
 
 
-def _points(calls: int) -> range:
-    """Every call with SWEEP=1, else a share of them: another one at each place of the code that is met twice."""
-    return range(1, calls + 1, 1 if os.environ.get("SWEEP") else max(1, calls // POINTS))
+def answer(conn: Any, statement: str) -> Any:
+    """The one value that *statement* gives, on a connection of either driver's for threads."""
+    cursor = conn.cursor()
+    cursor.execute(statement)
+    ((found,),) = cursor.fetchall()
+    cursor.close()
+    return found
 
 
-def swept(call: Callable[[], Any], ready: Callable[[], object], after: Callable[[int], object]) -> None:
-    """Interrupt *call* everywhere: what the handler raised passes unchanged, or it ended as it does by itself."""
-    ready()
-    counted = Sweep(0, SoftLimit())
-    usual = type(counted.run(call))
-    for point in _points(counted.calls):
-        ready()
-        raised = KINDS[point % 2](point)
-        error = Sweep(point, raised).run(call)
-        assert error is raised or type(error) is usual, point
-        # What was raised holds the frames that it came through, and they what was open in them.
-        raised.__traceback__ = None
-        del error, raised
-        after(point)
-
-
-def test_at_every_call_of_a_failover(aurora_lab: PostgresLab) -> None:
-    """Wherever the handler raises: another connection fails over all the same."""
-    with connect(aurora_lab) as conn, connect(aurora_lab) as other, ThreadPoolExecutor(1) as pool:
-
-        def ask(number: int) -> int:
-            row: tuple[int] = conn.execute(f"SELECT {number}").fetchone()
-            return row[0]
+def swept_failover(conn: Any, other: Any, kill: Callable[[Any], object], form: str, points: int) -> None:
+    """Wherever the handler raises: another connection, in another thread, fails over all the same."""
+    with closing(conn), closing(other), ThreadPoolExecutor(1) as pool:
 
         def others_turn() -> None:
-            kill_own_session(aurora_lab, other)
+            kill(other)
             with pytest.raises(FailoverSuccessError):
-                other.execute("SELECT 1")
+                answer(other, "SELECT 1")
 
         def after(point: int) -> None:
-            assert conn._aa_busy_since == 0.0
-            fresh(ask, 10 * point)
+            assert getattr(conn, "_aa_busy_since", conn._aa_link.__dict__.get("busy_since")) == 0.0
+            assert not conn._aa_link.__dict__.get("user")
+            fresh(lambda number: int(answer(conn, f"SELECT {number}")), 10 * point)
+            assert conn._aa_link.proxy._watched is not None
             pool.submit(others_turn).result(BOUND_SECONDS)
 
-        swept(lambda: ask(0), lambda: kill_own_session(aurora_lab, conn), after)
+        swept(lambda: answer(conn, "SELECT 0"), lambda: kill(conn), after, form, points)
         gc.collect()
+    _nobody_waits()
 
 
-def test_at_every_call_of_a_connect_and_a_close(aurora_lab: PostgresLab) -> None:
-    with connect(aurora_lab) as other, ThreadPoolExecutor(1) as pool:
+def swept_connect(opened: Callable[[], Any], form: str, points: int) -> None:
+    with closing(opened()) as other, ThreadPoolExecutor(1) as pool:
 
         def after(_: int) -> None:
-            assert pool.submit(where, other).result(BOUND_SECONDS) == aurora_lab.writer
+            assert pool.submit(answer, other, "SELECT 7").result(BOUND_SECONDS) == 7
 
-        swept(lambda: connect(aurora_lab).close(), lambda: None, after)
+        swept(lambda: opened().close(), lambda: None, after, form, points)
         gc.collect()
-        pool.submit(lambda: connect(aurora_lab).close()).result(BOUND_SECONDS)
+        pool.submit(lambda: opened().close()).result(BOUND_SECONDS)
     _nobody_waits()
+
+
+def pure(lab: MysqlLab) -> Any:
+    return aurora_actors.connect(mysql.connector.connect, lab.conninfo(), use_pure=True, autocommit=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_at_every_call_of_a_failover(aurora_lab: PostgresLab, form: str) -> None:
+    swept_failover(connect(aurora_lab), connect(aurora_lab), lambda conn: kill_own_session(aurora_lab, conn), form, FEW)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_at_every_call_of_a_connect_and_a_close(aurora_lab: PostgresLab, form: str) -> None:
+    swept_connect(lambda: connect(aurora_lab), form, FEW)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_at_every_call_of_a_failover_on_mysql(aurora_mysql_lab: MysqlLab, form: str) -> None:
+    kill = partial(kill_own_pure_session, aurora_mysql_lab)
+    swept_failover(pure(aurora_mysql_lab), pure(aurora_mysql_lab), kill, form, FEW)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_at_every_call_of_a_connect_and_a_close_on_mysql(aurora_mysql_lab: MysqlLab, form: str) -> None:
+    swept_connect(lambda: pure(aurora_mysql_lab), form, FEW)
 
 
 def _nobody_waits() -> None:

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from aurora_actors import aio
 from aurora_actors.lab import PostgresLab
-from tests.failover.test_interrupts import SoftLimit, interrupted_after
+from tests.failover.sweeps import SoftLimit
+from tests.failover.test_interrupts import interrupted_after
 from tests.failover.test_processes import in_a_child
 from tests.orm.engines import Engines, ask, driver_of
 

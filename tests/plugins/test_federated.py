@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +23,7 @@ from aurora_actors.testing import PluginScript
 from aurora_actors_plugins import federated_auth, okta, sign_in
 from aurora_actors_plugins.federated_auth import FederatedLogin, OktaLogin
 from tests.failover.colours import Colour
+from tests.failover.sweeps import FORMS, swept
 from tests.lab.tokens import USER as TOKEN_USER
 from tests.plugins.conftest import Install
 from tests.plugins.identity_providers import ARN, PASSWORD, PROVIDER, SAML, SESSION, USER, Providers, serving
@@ -32,6 +34,8 @@ __all__ = ["as_somebody", "cloud", "colour", "no_cluster_left"]
 HIDDEN = (PASSWORD, "words%20", "words+", SESSION, SAML, "client-words", "wrong words")
 BURST = 50
 KINDS = ("adfs", "okta", "oidc")
+BOUND_SECONDS = 10.0
+"""Only a failing test waits for it."""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +120,21 @@ def test_a_refused_password_is_not_tried_again_at_once(idp: Providers) -> None:
         with pytest.raises(Error, match="look at idp_username and idp_password"):
             asked(OktaLogin(PluginScript(OktaLogin, **own)))
     assert idp.sign_ins == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sign_in_that_a_signal_handler_ends_keeps_nobody_waiting(
+    idp: Providers, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    plugin: Any = real(FederatedLogin, **parameters("adfs", idp))
+    monkeypatch.setattr(federated_auth, "session", lambda role: SimpleNamespace(client=lambda *_, **__: role))
+    monkeypatch.setattr(FederatedLogin, "_role", lambda *_: {"aws_access_key_id": "ASIA"})
+
+    def sign_in() -> None:
+        plugin._signer("eu-west-1", {})
+
+    with ThreadPoolExecutor(1) as pool:
+        swept(sign_in, federated_auth._roles.clear, lambda _: pool.submit(sign_in).result(BOUND_SECONDS), form)
 
 
 ADFS, AUTHN, APP = "/adfs/ls/IdpInitiatedSignOn.aspx", "/api/v1/authn", "/app/amazon_aws/exk1/sso/saml"
