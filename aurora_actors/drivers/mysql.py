@@ -14,8 +14,9 @@ from aurora_actors.actors.names import names
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Access, Failure, Place, ProbeError, ProbeSession, Probing, Waits, Wire
 from aurora_actors.drivers.lines import Line
+from aurora_actors.drivers.mysql_classes import is_async
 from aurora_actors.drivers.mysql_errors import both
-from aurora_actors.drivers.mysql_guard import guarded_pool, is_async
+from aurora_actors.drivers.mysql_guard import guarded_pool
 from aurora_actors.drivers.mysql_link import NO_LINK, Link
 from aurora_actors.drivers.mysql_opening import (
     asked,

@@ -7,13 +7,18 @@ from typing import Any
 
 from aurora_actors.proxies.tie import placed
 
-__all__ = ["CURSOR_CALLS", "cursor_calls", "cursor_class", "driver_s_own", "guarded_cursor", "named"]
+__all__ = ["CURSOR_CALLS", "cursor_calls", "cursor_class", "driver_s_own", "guarded_cursor", "is_async", "named"]
 
 CURSOR_CALLS = ("execute", "executemany", "executemulti", "callproc", "nextset")
 # Errors on these go no further: what the application calls next finds out.
 CURSOR_QUIET = ("close", "_fetch_warnings")
 
 _cursor_classes: dict[type[Any], type[Any]] = {}
+
+
+def is_async(base: type[Any]) -> bool:
+    """Whether *base* is a class of connections for asyncio."""
+    return any(cls.__module__.startswith("mysql.connector.aio") for cls in base.__mro__)
 
 
 def named(base: type[Any], members: dict[str, Any]) -> type[Any]:

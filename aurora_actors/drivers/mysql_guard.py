@@ -18,7 +18,7 @@ import mysql.connector
 from mysql.connector.errors import Error
 
 from aurora_actors.deadlines import NEVER, nearest
-from aurora_actors.drivers.mysql_classes import cursor_calls, cursor_class, driver_s_own, guarded_cursor, named
+from aurora_actors.drivers.mysql_classes import cursor_calls, cursor_class, driver_s_own, guarded_cursor, is_async, named
 from aurora_actors.drivers.mysql_link import NO_LINK
 from aurora_actors.drivers.mysql_marking import marking
 from aurora_actors.drivers.mysql_reading import HARMLESS, STARTS, STATEMENTS, failure_of, keywords_as_known
@@ -26,7 +26,7 @@ from aurora_actors.drivers.mysql_session import SESSION_CHANGES, handle_of, note
 from aurora_actors.errors import FailoverSuccessError
 from aurora_actors.flow.running import run_blocking
 
-__all__ = ["adopt", "guard_of", "guarded_pool", "is_async"]
+__all__ = ["adopt", "guard_of", "guarded_pool"]
 
 log = logging.getLogger("aurora_actors.drivers")
 
@@ -73,11 +73,6 @@ def guard_of(base: type[Any]) -> type[Any]:
             made = _made(base)
         _classes[base] = made
     return made
-
-
-def is_async(base: type[Any]) -> bool:
-    """Whether *base* is a class of connections for asyncio."""
-    return any(cls.__module__.startswith("mysql.connector.aio") for cls in base.__mro__)
 
 
 def adopt(conn: Any) -> None:

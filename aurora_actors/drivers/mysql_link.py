@@ -37,6 +37,7 @@ from aurora_actors.drivers.mysql_server import AUTOCOMMIT, IN_TRANSACTION
 from aurora_actors.drivers.mysql_session import (
     Handle,
     at_rest,
+    cure,
     drop,
     error_of,
     exchange,
@@ -320,14 +321,14 @@ class Link(Tie):
 
     def _cure_all(self) -> None:
         for cursor in list(self.cursors):
-            _cure(cursor)
+            cure(cursor)
 
     async def _rest(self, conn: Any, cursor: Any) -> Exception | None:
         """Read what is left of a result whose columns came before the KILL, which is told of where the rows end."""
         if not conn.unread_result:
             return None
         if cursor in self.cursors:
-            _cure(cursor)
+            cure(cursor)
         return await error_of(conn.get_rows)
 
     async def _goes_on(self, conn: Any, alarm: Alarm) -> bool:
@@ -381,25 +382,3 @@ def _is_alone(name: str, text: str) -> bool:
 NO_LINK = Link()
 """Of connections that are still being made, and of those that only carry a session: every call is the driver's own."""
 NO_LINK.busy_since = 1.0
-
-
-def _cure(cursor: Any) -> None:
-    """The session under an open cursor is about to change: what it read is kept, what it would still read is gone.
-
-    Untreated, a prepared statement's number would name another one of the new session's, and unread rows would look like
-    the end of the result.
-    """
-    found = cursor.__dict__
-    cursor._stmt_partitions = None
-    if "_stmt" in found:
-        # The C library has all rows of a prepared statement in memory. The driver prepares again for another object.
-        if cursor._executed is not None:
-            cursor._executed = cursor._executed[:-1] + cursor._executed[-1:]
-        return
-    if "_prepared" in found:
-        cursor._prepared = None
-    elif found.get("_rows") is not None:
-        return
-    cursor._executed = None
-    cursor._description = None
-    cursor._nextrow = (None, None)

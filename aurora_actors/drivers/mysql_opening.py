@@ -21,7 +21,8 @@ from mysql.connector.errors import Error, ReadTimeoutError
 from aurora_actors.actors.asking import DeadlineExceeded
 from aurora_actors.dialects.base import Rows
 from aurora_actors.drivers.base import Place, Waits, Wire
-from aurora_actors.drivers.mysql_guard import adopt, guard_of, is_async
+from aurora_actors.drivers.mysql_classes import is_async
+from aurora_actors.drivers.mysql_guard import adopt, guard_of
 from aurora_actors.drivers.mysql_options import KEEPING_ALIVE, POOL, plain
 from aurora_actors.drivers.mysql_reading import failure_of
 from aurora_actors.drivers.mysql_server import IN_TRANSACTION

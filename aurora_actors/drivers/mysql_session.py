@@ -25,6 +25,7 @@ __all__ = [
     "SESSION_CHANGES",
     "Handle",
     "at_rest",
+    "cure",
     "drop",
     "error_of",
     "exchange",
@@ -115,6 +116,28 @@ def status_of(conn: Any) -> int:
     if hasattr(conn, "_cmysql"):
         return int(conn._cmysql.st_server_status()) if conn._cmysql is not None else 0
     return int(conn._aa_status) & ~IN_TRANSACTION | bool(conn._in_transaction)
+
+
+def cure(cursor: Any) -> None:
+    """The session under an open cursor is about to change: what it read is kept, what it would still read is gone.
+
+    Untreated, a prepared statement's number would name another one of the new session's, and unread rows would look like
+    the end of the result.
+    """
+    found = cursor.__dict__
+    cursor._stmt_partitions = None
+    if "_stmt" in found:
+        # The C library has all rows of a prepared statement in memory. The driver prepares again for another object.
+        if cursor._executed is not None:
+            cursor._executed = cursor._executed[:-1] + cursor._executed[-1:]
+        return
+    if "_prepared" in found:
+        cursor._prepared = None
+    elif found.get("_rows") is not None:
+        return
+    cursor._executed = None
+    cursor._description = None
+    cursor._nextrow = (None, None)
 
 
 def at_rest(conn: Any) -> bool:

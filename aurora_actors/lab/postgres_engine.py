@@ -85,7 +85,7 @@ class PostgresEngine:
         """Of a record that was cut off by the old writer's end the new timeline has nothing: it begins before that record.
 
         A reader that received the part of it in the next segment of WAL asks for that segment only, never for the one in
-        which the new timeline begins, and ends with a PANIC that it is not there (seen on 16 and 18).
+        which the new timeline begins, and ends with a PANIC that it is not there (seen on 18).
         """
         begin, size = new.server.query(
             "SELECT pg_wal_lsn_diff(split_part(trim(line), E'\\t', 2)::pg_lsn, '0/0')::bigint, "

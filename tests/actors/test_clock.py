@@ -90,19 +90,6 @@ def drained(heard: queue.SimpleQueue[Any]) -> list[Any]:
     return found
 
 
-def test_a_clock_that_does_not_linger_ends_with_its_last_timer_and_begins_anew() -> None:
-    clock, called = Clock(lingers=False), queue.SimpleQueue[int]()
-    for number in range(50):
-        clock.call_at(clock.now(), lambda number=number: called.put(number))  # type: ignore[misc]
-        while called.get(timeout=SECONDS) != number:
-            """One that came twice."""
-        if number % 2:
-            timers = clock._timers
-            assert timers is not None
-            assert timers.ended(SECONDS)
-    assert clock.stop(SECONDS)
-
-
 def test_messages_come_in_the_order_of_their_due_times(
     clock: Clock, listener: Ref, heard: queue.SimpleQueue[Any]
 ) -> None:
