@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -217,7 +218,8 @@ def test_readers_that_received_the_beginning_of_a_record_come_back(aurora_lab: P
 
 
 def lose(session: Session) -> None:
-    with pytest.raises(psycopg.OperationalError):
+    # The old writer, thawed, may get to the end of it.
+    with suppress(psycopg.OperationalError):
         session.execute(BIG)
 
 
