@@ -203,6 +203,9 @@ def test_who_cannot_be_promoted_is_said(aurora_lab: PostgresLab, to: str, messag
 def test_readers_that_received_the_beginning_of_a_record_come_back(aurora_lab: PostgresLab) -> None:
     """One record fills many segments, and the writer's end cuts it off. The new timeline begins before it."""
     writer, reader = aurora_lab.cluster.writer.server, aurora_lab.cluster.live_readers()[0].server
+    # Else the writer would throw away what a reader that is a little late has not received yet.
+    writer.query("ALTER SYSTEM SET wal_keep_size = '1GB'")
+    writer.query("SELECT pg_reload_conf()")
     before = received(reader)
     with connect(aurora_lab) as session, in_background(lambda: lose(session)):
         eventually(lambda: received(reader) - before > PART_BYTES)
