@@ -102,7 +102,7 @@ class ProbeDue:
     """Told to the topology actor by its clock: the delayed probe of that host is due."""
 
     host: str
-    search: float
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)

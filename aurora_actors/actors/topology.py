@@ -120,8 +120,8 @@ class TopologyActor(Actor):
                 self._saw(fact, now)
             case HostUnreachable() as fact:
                 self._unreachable(fact, now)
-            case ProbeDue(host, begun):
-                self._store(*search.started(self._watch, host, begun))
+            case ProbeDue(host, turn):
+                self._store(*search.started(self._watch, host, turn))
             case WatchHost(host):
                 self._watch_host(host)
             case HostSilent() as fact:
@@ -293,7 +293,7 @@ class TopologyActor(Actor):
         host = probe.host
         if probe.delay > 0:
             delay = probe.delay * random.uniform(1 - JITTER, 1 + JITTER)
-            self._timer.tell_after(delay, self.actor_ref, ProbeDue(host.id, self._watch.since or 0.0))
+            self._timer.tell_after(delay, self.actor_ref, ProbeDue(host.id, probe.turn))
             return
         monitor = self._monitor_of(host)
         if monitor is None or not tell(monitor, ProbeHost(probe)):

@@ -6,8 +6,8 @@ known then and the probes to send.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
 
 from aurora_actors.model.hosts import Host
 from aurora_actors.model.topology import Knowledge, Observation, doubted, observed
@@ -35,13 +35,15 @@ HOLD_SECONDS = 1.0
 class Probe:
     """Ask *host*, *delay* seconds from now, on a session opened after *fresh_after*.
 
-    *hold*: for how many seconds a reader may wait on its side for the end of recovery before it answers.
+    *hold*: for how many seconds a reader may wait on its side for the end of recovery before it answers. *turn*: which of
+    the delayed probes it is.
     """
 
     host: Host
     delay: float = 0.0
     fresh_after: float = 0.0
     hold: float = 0.0
+    turn: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Watch:
 
     ``since``: when the present search began (None: there is none); ``held``: somebody waits for it, and says when to
     stop. ``endpoints``: the given endpoints, asked only when their hosts are not enough. ``unreachable``: ids of the hosts
-    whose last probe failed. ``probing``: of those that are being asked; ``delayed``: of those whose turn is still to come.
+    whose last probe failed. ``probing``: of those that are being asked; ``delayed``: of those whose turn is still to come,
+    and which turn that is: of a probe that another took the place of, the timer still comes.
     ``least`` and ``least_lost``: no host, and not the lost one, is asked more often than every that many seconds.
     """
 
@@ -61,7 +64,8 @@ class Watch:
     lost: str = ""
     unreachable: frozenset[str] = frozenset()
     probing: frozenset[str] = frozenset()
-    delayed: frozenset[str] = frozenset()
+    delayed: Mapping[str, int] = field(default_factory=dict)
+    turn: int = 0
     least: float = 0.0
     least_lost: float = 0.0
 
@@ -108,7 +112,7 @@ def begun(watch: Watch, now: float, lost: str = "", *, held: bool = True) -> Ste
         held=held,
         lost=lost,
         unreachable=frozenset(),
-        delayed=frozenset(),
+        delayed={},
     )
     probes = [Probe(host, 0.0, now) for host in watch.hosts]
     members = {host.id for host in watch.hosts}
@@ -118,15 +122,15 @@ def begun(watch: Watch, now: float, lost: str = "", *, held: bool = True) -> Ste
 
 def ended(watch: Watch) -> Watch:
     """Nobody waits any more."""
-    return replace(watch, since=None, held=False, lost="", delayed=frozenset())
+    return replace(watch, since=None, held=False, lost="", delayed={})
 
 
-def started(watch: Watch, host_id: str, search: float) -> Step:
-    """The turn of a delayed probe of *search* has come: send it if it is still wanted."""
+def started(watch: Watch, host_id: str, turn: int) -> Step:
+    """The turn of a delayed probe has come: send it if it is still wanted."""
     host = watch.host(host_id)
-    if search != watch.since or host_id not in watch.delayed:
+    if watch.delayed.get(host_id) != turn:
         return watch, ()
-    watch = replace(watch, delayed=watch.delayed - {host_id})
+    watch = replace(watch, delayed={other: its for other, its in watch.delayed.items() if other != host_id})
     if host is None:
         return watch, ()
     # A host that is back says so at once, for those who wait for a reader; after that it may hold its answers.
@@ -199,18 +203,19 @@ def missed(watch: Watch, host_id: str, now: float, *, had_session: bool) -> Step
 
 def _sending(watch: Watch, probes: list[Probe]) -> Step:
     """One probe at a time for each host; one that is due now takes the place of one that is due later."""
-    probing, delayed = set(watch.probing), set(watch.delayed)
+    probing, delayed, turn = set(watch.probing), dict(watch.delayed), watch.turn
     sent: list[Probe] = []
     for probe in probes:
         host = probe.host.id
         if host in probing or (probe.delay > 0 and host in delayed):
             continue
         if probe.delay > 0:
-            delayed.add(host)
+            turn += 1
+            delayed[host] = turn
         else:
-            delayed.discard(host)
+            delayed.pop(host, None)
             probing.add(host)
-        sent.append(probe)
+        sent.append(replace(probe, turn=turn) if probe.delay > 0 else probe)
     if not sent:
         return watch, ()
-    return replace(watch, probing=frozenset(probing), delayed=frozenset(delayed)), tuple(sent)
+    return replace(watch, probing=frozenset(probing), delayed=delayed, turn=turn), tuple(sent)

@@ -17,7 +17,7 @@ import psutil
 
 from tests.benchmarks.harness import ROOT
 
-__all__ = ["Client", "once", "python"]
+__all__ = ["Client", "NoAnswer", "once", "python"]
 
 START = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.benchmarks.client import main; main()"
 ANSWER_SECONDS = 90.0
@@ -46,6 +46,10 @@ def once(order: dict[str, Any]) -> dict[str, Any]:
 def python(code: str, *options: str) -> str:
     """What a fresh interpreter prints."""
     return subprocess.check_output([sys.executable, *options, "-c", code], env=_environment(), text=True, cwd="/")
+
+
+class NoAnswer(RuntimeError):
+    """An application does not say how far it is: all of its threads hang."""
 
 
 class Client:
@@ -104,7 +108,7 @@ class Client:
         try:
             answer: dict[str, Any] = json.loads(self._answers.get(timeout=ANSWER_SECONDS))
         except Empty:
-            raise RuntimeError(f"no answer from the application of {self.order['subject']}") from None
+            raise NoAnswer(f"no answer from the application of {self.order['subject']}") from None
         return answer
 
     def _read(self) -> None:

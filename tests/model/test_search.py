@@ -95,8 +95,8 @@ def test_a_search_after_an_answer_raises_a_doubt_of_its_own() -> None:
 def test_an_ended_search_forgets_what_was_to_come() -> None:
     begun, _ = search.begun(watch(), 20.0, "h0")
     ended = search.ended(begun)
-    assert (ended.searching, ended.held, ended.lost, ended.delayed) == (False, False, "", frozenset())
-    assert search.started(ended, ENDPOINT.id, 20.0) == (ended, ())
+    assert (ended.searching, ended.held, ended.lost, ended.delayed) == (False, False, "", {})
+    assert search.started(ended, ENDPOINT.id, begun.turn) == (ended, ())
 
 
 # Delayed probes
@@ -104,29 +104,31 @@ def test_an_ended_search_forgets_what_was_to_come() -> None:
 
 def test_a_delayed_probe_is_sent_in_its_search_and_only_once() -> None:
     begun, _ = search.begun(watch(), 20.0, "h0")
-    sent, probes = search.started(begun, ENDPOINT.id, 20.0)
+    sent, probes = search.started(begun, ENDPOINT.id, begun.turn)
     assert [(p.host.id, p.fresh_after, p.hold) for p in probes] == [(ENDPOINT.id, 20.0, HOLD_SECONDS)]
-    assert search.started(sent, ENDPOINT.id, 20.0)[1] == ()
+    assert search.started(sent, ENDPOINT.id, begun.turn)[1] == ()
 
 
 def test_a_host_that_could_not_be_reached_says_at_once_that_it_is_back() -> None:
     begun, _ = search.begun(watch(), 20.0, "h0")
     missed, _ = search.missed(begun, "h1", 20.1, had_session=False)
-    back, probes = search.started(missed, "h1", 20.0)
+    back, probes = search.started(missed, "h1", missed.turn)
     assert [(p.host.id, p.hold) for p in probes] == [("h1", 0.0)]
     _, probes = search.saw(back, said(member(1), Role.READER, 20.2), probes[0], (), 20.2)
     assert [(p.host.id, p.hold) for p in probes] == [("h1", HOLD_SECONDS)]
 
 
 def test_a_delayed_probe_of_an_earlier_search_is_dropped() -> None:
-    begun, _ = search.begun(watch(), 20.0, "h0")
-    assert search.started(begun, ENDPOINT.id, 19.0) == (begun, ())
+    first, _ = search.begun(watch(), 19.0, "h0")
+    begun, _ = search.begun(search.ended(first), 20.0, "h0")
+    assert search.started(begun, ENDPOINT.id, first.turn) == (begun, ())
+    assert ids(search.started(begun, ENDPOINT.id, begun.turn)[1]) == [ENDPOINT.id]
 
 
 def test_a_delayed_probe_of_a_host_that_has_left_is_dropped() -> None:
     begun, _ = search.begun(watch(), 20.0, "h0")
-    waiting = replace(begun, delayed=begun.delayed | {"gone"})
-    after, probes = search.started(waiting, "gone", 20.0)
+    waiting = replace(begun, delayed={**begun.delayed, "gone": 9})
+    after, probes = search.started(waiting, "gone", 9)
     assert probes == ()
     assert "gone" not in after.delayed
 
@@ -219,7 +221,18 @@ def test_what_is_due_now_takes_the_place_of_what_is_due_later() -> None:
     now, probes = search.due(missed, (member(1),))
     assert ids(probes) == ["h1"]
     assert "h1" not in now.delayed
-    assert search.started(now, "h1", 20.0)[1] == ()
+    assert search.started(now, "h1", missed.turn)[1] == ()
+
+
+def test_the_timer_of_a_probe_that_another_took_the_place_of_sends_none() -> None:
+    """Else each would keep a pace of its own from then on."""
+    begun, _ = search.begun(watch(), 20.0, "h0")
+    waits, _ = search.missed(begun, "h1", 20.1, had_session=False)
+    asked, _ = search.due(waits, (member(1),))
+    waits_again, _ = search.missed(asked, "h1", 20.2, had_session=False)
+    assert "h1" in waits_again.delayed
+    assert search.started(waits_again, "h1", waits.turn) == (waits_again, ())
+    assert ids(search.started(waits_again, "h1", waits_again.turn)[1]) == ["h1"]
 
 
 # The regular look
@@ -308,7 +321,10 @@ def simulated(known: Watch, answers: Answers, seconds: float) -> list[tuple[floa
     send(probes, 0.0)
     while queue and queue[0][0] < seconds:
         now, _, answered, probe = heapq.heappop(queue)
-        state, probes = answered_by(state, probe, now, answers) if answered else search.started(state, probe.host.id, 0.0)
+        if answered:
+            state, probes = answered_by(state, probe, now, answers)
+        else:
+            state, probes = search.started(state, probe.host.id, probe.turn)
         send(probes, now)
     return sent
 
