@@ -312,7 +312,6 @@ def _service(parameters: Mapping[str, Any]) -> dict[str, str]:
     name = parameters.get("service") or os.environ.get("PGSERVICE")
     if not name:
         return {}
-
     own = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
     for file in (own, Path(os.environ.get("PGSYSCONFDIR", "/etc/postgresql-common")) / "pg_service.conf"):
         try:

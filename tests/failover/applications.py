@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 import aurora_actors
-from aurora_actors import signals
+from aurora_actors import FailoverError, signals
 from aurora_actors.actors.system import system
 from aurora_actors.drivers import mysql_deadline
 from aurora_actors.lab import PostgresLab
@@ -27,6 +27,7 @@ __all__ = [
     "connect",
     "connect_plain",
     "connections",
+    "failover_error_of",
     "forget_clusters",
     "kill_own_session",
     "noted",
@@ -98,6 +99,17 @@ def forget_clusters() -> None:
     """Stop whatever runs in this process for clusters, and for deadlines that are over."""
     system.stop(STOP_SECONDS)
     mysql_deadline._clock.stop(STOP_SECONDS)
+
+
+def failover_error_of(act: Callable[[], object]) -> FailoverError | str:
+    """The error of ours that *act* raises, or what it does instead."""
+    try:
+        act()
+    except FailoverError as error:
+        return error
+    except BaseException as error:  # noqa: BLE001 - that is what is wrong
+        return f"raised {error!r}"
+    return "raised nothing"
 
 
 def our_threads() -> list[str]:

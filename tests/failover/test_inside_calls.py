@@ -19,7 +19,7 @@ import pytest
 from aurora_actors import FailoverError, Outcome
 from aurora_actors.lab import PostgresLab
 from tests.benchmarks.relay import Relay
-from tests.failover.applications import Noted
+from tests.failover.applications import Noted, failover_error_of
 from tests.failover.colours import Colour
 from tests.failover.works import WORKS, Strike, executemany_between
 from tests.lab.sessions import eventually
@@ -37,14 +37,9 @@ def opened(lab: PostgresLab, colour: Colour, autocommit: bool, t: str) -> Any:
 
 def lost(conn: Any, name: str, t: str, strike: Strike) -> str:
     """What is wrong with how the work *name* is told of the loss; empty: nothing."""
-    try:
-        WORKS[name][0](conn, t, strike)
-    except FailoverError as error:
-        raised = error
-    except BaseException as error:  # noqa: BLE001 - that is what is wrong
-        return f"raised {error!r}"
-    else:
-        return "raised nothing"
+    raised = failover_error_of(lambda: WORKS[name][0](conn, t, strike))
+    if isinstance(raised, str):
+        return raised
     if not isinstance(raised, psycopg.OperationalError):
         return f"{raised!r} is none of the driver's"
     cause = raised.__cause__

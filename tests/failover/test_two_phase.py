@@ -26,7 +26,7 @@ from aurora_actors import (
     TransactionResolutionUnknownError,
 )
 from aurora_actors.lab import PostgresLab
-from tests.failover.applications import Noted
+from tests.failover.applications import Noted, failover_error_of
 from tests.failover.colours import ONE_COLOUR, Colour
 from tests.failover.commit_relay import PATIENCE_SECONDS, Relay
 from tests.failover.test_deadlines import SHORT, within
@@ -119,14 +119,9 @@ class Trial:
     def end(self, fresh: Callable[[], Any]) -> str:
         """What is wrong with how it was told; empty: nothing."""
         conn, expected = self.conn, self.step.there if self.way == "there" else self.step.back
-        try:
-            self.step.act(conn)
-        except FailoverError as error:
-            raised = error
-        except BaseException as error:  # noqa: BLE001 - that is what is wrong
-            return f"raised {error!r}"
-        else:
-            return "raised nothing"
+        raised = failover_error_of(lambda: self.step.act(conn))
+        if isinstance(raised, str):
+            return raised
         if not {TransactionResolutionUnknownError, psycopg.OperationalError} <= set(type(raised).__mro__):
             return f"{raised!r} is of the wrong class"
         if not isinstance(raised.__cause__, psycopg.OperationalError) or isinstance(raised.__cause__, FailoverError):
